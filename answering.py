@@ -1,0 +1,182 @@
+"""The path of a query, shared by both doors: bytes to pixels to vectors to an answer. Prints nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import functools
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract import (
+    NOT_FOUND,
+    EmbedAnswer,
+    ErrorAnswer,
+    Found,
+    ItemBody,
+    ItemsAnswer,
+    RequestFault,
+    SearchAnswer,
+    error_answer,
+    found,
+    item_body,
+)
+from index import Catalogue, open_catalogue
+from model import ExtractorCard, ImageFault, Limits, Preprocessing, read_card, read_picture
+from settings import Settings
+
+Done = TypeVar("Done")
+
+
+class Embedder(Protocol):
+    """What embeds pixels [n, height, width, 3], and says in which batch size each was."""
+
+    async def embed(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], list[int]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query ready to be searched for: its unit vector, float32 [dim], and the item it is itself, if it is one."""
+
+    vector: NDArray[np.float32]
+    batch_size: int | None = None
+    itself: int | None = None
+
+
+Asked = bytes | Query | Exception  # a picture as sent, a query that needs no embedding, or what was wrong with it
+
+
+def open_pair(folder: Path) -> tuple[Catalogue, ExtractorCard]:
+    """Open a catalogue and read the card of its extractor, which must be the one that made its vectors.
+
+    Raises CatalogueNotFound, CatalogueMismatch, DamagedIndex or DamagedExtractor.
+    """
+    catalogue = open_catalogue(folder)
+    try:
+        card = read_card(catalogue.extractor_folder)
+        catalogue.check_made_with(card.fingerprint)
+    except BaseException:
+        catalogue.close()
+        raise
+    return catalogue, card
+
+
+def to_pixels(data: bytes, preprocessing: Preprocessing, limits: Limits) -> NDArray[np.uint8] | ImageFault:
+    """One picture's bytes as the pixels a network takes, uint8 [height, width, 3], or what is wrong with them."""
+    try:
+        return preprocessing.to_pixels(read_picture(data, limits).image)
+    except ImageFault as fault:
+        return fault
+
+
+def fill_in(pictures: Sequence[Any], done: Iterable[Done]) -> list[Done | Exception]:
+    """What became of the pictures that could be read, put in their places among the errors of those that could not."""
+    remaining = iter(done)
+    return [picture if isinstance(picture, Exception) else next(remaining) for picture in pictures]
+
+
+def search_answer(
+    catalogue: Catalogue, queries: Sequence[Query | Exception], k: int, ef: int, timings_ms: dict[str, float]
+) -> SearchAnswer:
+    """Search for each query, in order; where one failed earlier, its error stands in its place.
+
+    A query that is an item of the catalogue does not find itself. ``timings_ms`` is completed with ``search``.
+    """
+    begun = time.perf_counter()
+    results: list[Found | ErrorAnswer] = []
+    for query in queries:
+        if isinstance(query, Exception):
+            results.append(error_answer(query))
+        else:
+            without = () if query.itself is None else (query.itself,)
+            hits = catalogue.search(query.vector[None], k, ef=ef, without=without)[0]
+            results.append(found(hits, query.batch_size))
+    timings = {**timings_ms, "search": milliseconds_since(begun)}
+    return SearchAnswer(
+        results=results, generation=catalogue.info.generation, model=catalogue.info.model, timings_ms=timings
+    )
+
+
+def milliseconds_since(begun: float) -> float:
+    """Milliseconds since ``begun`` (a ``time.perf_counter()``), to a microsecond."""
+    return round((time.perf_counter() - begun) * 1000, 3)
+
+
+class Answers:
+    """Answers requests over one catalogue: decodes and searches on threads, embeds where it is told to."""
+
+    def __init__(self, catalogue: Catalogue, card: ExtractorCard, embedder: Embedder, settings: Settings) -> None:
+        self.catalogue = catalogue
+        self._card = card
+        self._embedder = embedder
+        self._ef = settings.ef
+        limits = Limits(bytes=settings.max_bytes, pixels=settings.max_pixels)
+        self._decode = functools.partial(to_pixels, preprocessing=card.preprocessing, limits=limits)
+        self._threads = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
+        # The kernel is compiled, or read from numba's cache, before the first request and not in it.
+        catalogue.search(np.ones((1, card.dim), np.float32), 1)
+
+    async def search(self, asked: Sequence[Asked], k: int) -> SearchAnswer:
+        """Search for each thing asked, in order. Raises RequestFault when the embedder does not answer."""
+        queries, timings = await self._embedded(asked)
+        return await asyncio.to_thread(search_answer, self.catalogue, queries, k, self._ef, timings)
+
+    async def embed(self, images: Sequence[Asked]) -> EmbedAnswer:
+        """Embed each picture, in order. Raises RequestFault when the embedder does not answer."""
+        queries, timings = await self._embedded(images)
+        return EmbedAnswer(
+            embeddings=[error_answer(one) if isinstance(one, Exception) else one.vector.tolist() for one in queries],
+            batch_sizes=[None if isinstance(one, Exception) else one.batch_size for one in queries],
+            dim=self._card.dim,
+            model=self._card.model,
+            timings_ms=timings,
+        )
+
+    async def by_id(self, item_id: int) -> Query | RequestFault:
+        """An item as a query that needs no embedding, or the fault when there is no such item."""
+        vector = await asyncio.to_thread(self.catalogue.vector, item_id)
+        return _no_item(item_id) if vector is None else Query(vector, itself=item_id)
+
+    async def items(self, *, ids: list[int] | None, keys: list[str] | None, thumbnails: bool) -> ItemsAnswer:
+        """Items by id, or else by key, in order."""
+        return await asyncio.to_thread(self._items, ids, keys, thumbnails)
+
+    def _items(self, ids: list[int] | None, keys: list[str] | None, thumbnails: bool) -> ItemsAnswer:
+        names = ids if ids is not None else keys or []
+        there: dict[Any, Any] = (
+            self.catalogue.items(ids) if ids is not None else self.catalogue.items_by_key(keys or [])
+        )
+        items: list[ItemBody | ErrorAnswer] = []
+        for name in names:
+            if (item := there.get(name)) is None:
+                items.append(error_answer(_no_item(name)))
+            else:
+                jpeg = self.catalogue.thumbnail(item.id) if thumbnails else None
+                items.append(item_body(item, base64.b64encode(jpeg).decode() if jpeg else None))
+        return ItemsAnswer(items=items)
+
+    async def _embedded(self, asked: Sequence[Asked]) -> tuple[list[Query | Exception], dict[str, float]]:
+        """Bring pictures to vectors in one call to the network; what is a query or an error already stays as it is."""
+        begun = time.perf_counter()
+        loop = asyncio.get_running_loop()
+        pictures = [one for one in asked if isinstance(one, bytes)]
+        read = await asyncio.gather(*(loop.run_in_executor(self._threads, self._decode, one) for one in pictures))
+        decoded = time.perf_counter()
+        embedded: list[Query] = []
+        if pixels := [one for one in read if not isinstance(one, ImageFault)]:
+            vectors, sizes = await self._embedder.embed(np.stack(pixels))
+            embedded = [Query(vector, size) for vector, size in zip(vectors, sizes, strict=True)]
+        done = iter(fill_in(read, embedded))
+        queries = [next(done) if isinstance(one, bytes) else one for one in asked]
+        return queries, {"decode": round((decoded - begun) * 1000, 3), "embed": milliseconds_since(decoded)}
+
+
+def _no_item(name: int | str) -> RequestFault:
+    return RequestFault(NOT_FOUND, f"there is no item {name!r} in the catalogue")

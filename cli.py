@@ -1,0 +1,259 @@
+"""The shell door of BentoLens: python cli.py VERB …"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from rich.console import Console
+
+from answering import Query, fill_in, milliseconds_since, open_pair, search_answer, to_pixels
+from contract import ErrorAnswer
+from index import IndexFault, check_place
+from model import ExtractorCard, ImageFault, Limits, ModelFault, UnreadableImage, build_extractor, open_extractor
+from packing import pack_catalogue
+from pipeline import BuildReport, SourceNotFound, build_catalogue, find_sources
+from progress import Bars
+from settings import Settings, SettingsFault, read_settings
+
+SHOWN_SKIPS = 10
+
+
+class PortTaken(Exception):
+    """The address to serve on cannot be had."""
+
+
+NAMED_ERRORS = (ImageFault, IndexFault, ModelFault, PortTaken, SettingsFault, SourceNotFound, OSError)
+
+
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+
+
+class Verbs(click.Group):
+    """Turns the errors that have names into one line and exit code 1; Ctrl-C into exit code 130."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except NAMED_ERRORS as error:
+            stderr.print(f"error: {' '.join(str(error).split())}", markup=False)
+            context.exit(1)
+        except KeyboardInterrupt:
+            stderr.print("stopped")
+            context.exit(130)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def cli() -> None:
+    """Reverse image search over your own pictures.
+
+    Results go to stdout, everything else to stderr. Exit codes: 0 good, 1 an error (one line), 2 wrong usage.
+    """
+
+
+@cli.command()
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The catalogue folder to make.")
+@click.option("--model", default="resnet50.tv_in1k", show_default=True, help="Any timm model.")
+@click.option("--weights", type=click.Path(path_type=Path), help="Weights from a file (.pth or .safetensors).")
+@click.option("--labels-from-folders", is_flag=True, help="Keep the name of each picture's folder as its label.")
+@click.option("--overwrite", is_flag=True, help="Replace the catalogue at --out, once the new one is whole.")
+@json_option
+def build(
+    sources: tuple[Path, ...],
+    out: Path,
+    model: str,
+    weights: Path | None,
+    labels_from_folders: bool,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Make a catalogue of the pictures in folders (and all folders below them) or single files.
+
+    Files that cannot be read are skipped and listed. Stop it with Ctrl-C and run the same command again: it goes on
+    where it was.
+
+    \b
+    Examples:
+      python cli.py build ~/Pictures --out catalogue
+      python cli.py build shop/ archive/ --out catalogue --model vit_base_patch16_224 --labels-from-folders
+      python cli.py build ~/Pictures --out catalogue --model resnet50.tv_in1k --weights resnet50.safetensors
+    """
+    begun = time.perf_counter()
+    settings = read_settings()
+    check_place(out, overwrite=overwrite)
+    found = find_sources(sources)
+    with stderr.status(f"loading {model}"):
+        extractor = build_extractor(model, weights)
+    try:
+        with Bars(stderr) as bars:
+            report = build_catalogue(
+                found,
+                out,
+                extractor,
+                limits=_limits(settings),
+                labels=labels_from_folders,
+                overwrite=overwrite,
+                batch=settings.max_batch,
+                progress=bars.show,
+            )
+    except KeyboardInterrupt:
+        stderr.print(f"stopped; what is done is kept in {out}.partial: run the same command again to go on")
+        raise click.exceptions.Exit(130) from None
+    _tell(report, out, time.perf_counter() - begun, as_json)
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(bytes=settings.max_bytes, pixels=settings.max_pixels)
+
+
+def _tell(report: BuildReport, out: Path, seconds: float, as_json: bool) -> None:
+    for skip in report.skipped[:SHOWN_SKIPS]:
+        stderr.print(f"skipped {skip['key']}: {skip['reason']}", markup=False)
+    if (more := len(report.skipped) - SHOWN_SKIPS) > 0:
+        stderr.print(f"… and {more} more; all of them are in {out / 'report.json'}")
+    if as_json:
+        click.echo(json.dumps({"catalogue": str(out), **asdict(report)}, ensure_ascii=False))
+        return
+    parts = [f"{report.added + report.kept} pictures in {out}"]
+    if report.kept:
+        parts.append(f"{report.kept} of them from the build that was broken off")
+    parts.append(f"{len(report.skipped)} skipped")
+    if report.others:
+        parts.append(f"{len(report.others)} files passed over that are no pictures by their names")
+    parts.append(f"{seconds:.1f} s")
+    click.echo("; ".join(parts))
+
+
+@cli.command()
+@folder_argument
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--k", type=click.IntRange(min=1), help="Hits for each picture (default: LENS_K or 10).")
+@json_option
+def search(folder: Path, images: tuple[Path, ...], k: int | None, as_json: bool) -> None:
+    """Find the pictures in a catalogue that look like IMAGE, without a server.
+
+    Prints a line for each hit: score, key. With --json, what POST /search answers. Exit code 1 when any IMAGE could
+    not be read; the others are answered all the same.
+
+    \b
+    Examples:
+      python cli.py search catalogue holiday.jpg
+      python cli.py search catalogue a.jpg b.heic --k 3 --json
+    """
+    settings = read_settings()
+    catalogue, card = open_pair(folder)
+    with closing(catalogue):
+        begun = time.perf_counter()
+        pixels = [_read(image, card, _limits(settings)) for image in images]
+        timings = {"decode": milliseconds_since(begun)}
+        begun = time.perf_counter()
+        readable = [one for one in pixels if not isinstance(one, ImageFault)]
+        vectors: Iterable[np.ndarray] = (
+            open_extractor(catalogue.extractor_folder).embed(np.stack(readable)) if readable else ()
+        )
+        queries = fill_in(pixels, [Query(vector, len(readable)) for vector in vectors])
+        timings["embed"] = milliseconds_since(begun)
+        answer = search_answer(catalogue, queries, k or settings.k, settings.ef, timings)
+    if as_json:
+        click.echo(answer.model_dump_json())
+    failed = False
+    for image, result in zip(images, answer.results, strict=True):
+        if isinstance(result, ErrorAnswer):
+            failed = True
+            stderr.print(f"error: {image}: {result.error.message}", markup=False)
+        elif not as_json:
+            for hit in result.hits:
+                click.echo(
+                    f"{hit.score:.4f}\t{hit.key}" if len(images) == 1 else f"{image}\t{hit.score:.4f}\t{hit.key}"
+                )
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+def _read(image: Path, card: ExtractorCard, limits: Limits) -> np.ndarray | ImageFault:
+    try:
+        return to_pixels(image.read_bytes(), card.preprocessing, limits)
+    except OSError as error:
+        return UnreadableImage(f"the file cannot be read ({error.strerror})")
+
+
+@cli.command()
+@folder_argument
+@json_option
+def info(folder: Path, as_json: bool) -> None:
+    """Say what a catalogue holds and what it was made with.
+
+    \b
+    Example:
+      python cli.py info catalogue
+    """
+    catalogue, card = open_pair(folder)
+    with closing(catalogue):
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        facts = {**asdict(catalogue.info), "bytes": size, "preprocessing": asdict(card.preprocessing)}
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        click.echo(f"{name:<16} {value}")
+
+
+@cli.command()
+@folder_argument
+@json_option
+def pack(folder: Path, as_json: bool) -> None:
+    """Put a catalogue into BentoML's model store, ready for: bentoml build.
+
+    \b
+    Example:
+      python cli.py pack catalogue && bentoml build
+    """
+    catalogue, _ = open_pair(folder)
+    with closing(catalogue):
+        tag = pack_catalogue(catalogue)
+    click.echo(json.dumps({"tag": tag}) if as_json else tag)
+
+
+@cli.command()
+@folder_argument
+@click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
+def serve(folder: Path, port: int, host: str) -> None:
+    """Serve a catalogue: the HTTP API, and the page at /demo. Ctrl-C ends it.
+
+    Checks the catalogue and the port, then becomes: LENS_CATALOGUE=DIR bentoml serve service:ImageSearch
+
+    \b
+    Examples:
+      python cli.py serve catalogue
+      python cli.py serve catalogue --port 8080 --host 0.0.0.0
+    """
+    open_pair(folder)[0].close()
+    with closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise PortTaken(f"cannot listen on {host}:{port} ({error.strerror}); choose another with --port") from None
+    stderr.print(f"BentoLens on http://{'localhost' if host in ('127.0.0.1', '0.0.0.0') else host}:{port}/demo")
+    environment = os.environ | {"LENS_CATALOGUE": str(folder.resolve()), "BENTOML_DO_NOT_TRACK": "True"}
+    home = Path(__file__).resolve().parent
+    command = ["-m", "bentoml", "serve", "service:ImageSearch", "--working-dir", str(home)]
+    os.execve(sys.executable, [sys.executable, *command, "--host", host, "--port", str(port)], environment)
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,61 @@
+"""Serve the page without paying for it at start: Gradio takes seconds to import, and many a service never shows it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import AsyncExitStack
+from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from demo.parts import PageParts
+
+
+class LazyPage:
+    """An ASGI app that imports Gradio and builds the page at its first request."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._parts: PageParts | None = None
+        self._app: ASGIApp | None = None
+        self._building = asyncio.Lock()
+        self._running = AsyncExitStack()  # left open: the page lives as long as the process
+
+    def connect(self, parts: PageParts) -> None:
+        """Hand the page what it calls; before the first request."""
+        self._parts = parts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._building:
+            if self._app is None:
+                self._app = await self._build()
+        # A mount has moved its prefix into root_path; Gradio is mounted under the prefix itself and wants it back.
+        root = scope.get("root_path", "").removesuffix(self._path)
+        await self._app({**scope, "root_path": root}, receive, send)
+
+    async def _build(self) -> ASGIApp:
+        assert self._parts is not None, "the page was not connected"
+        app = await asyncio.to_thread(_mount, self._path, self._parts)
+        await self._running.enter_async_context(app.router.lifespan_context(app))
+        return app
+
+
+def _mount(path: str, parts: PageParts) -> Any:
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    import gradio
+    from fastapi import FastAPI
+
+    from demo.page import CSS, THEME, build_page
+
+    return gradio.mount_gradio_app(
+        FastAPI(openapi_url=None),
+        build_page(parts),
+        path=path,
+        theme=THEME,
+        css=CSS,
+        footer_links=[],
+        show_error=True,
+        ssr_mode=False,
+    )

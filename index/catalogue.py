@@ -1,0 +1,180 @@
+"""Open a catalogue folder and search it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Collection, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.errors import CatalogueMismatch, CatalogueNotFound, DamagedIndex
+from index.exact import search_exact
+from index.reader import DEFAULT_EF, MappedIndex, Neighbours, open_index
+from index.store import DATABASE, EXTRACTOR, FORMAT_VERSION, open_database, read_meta
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueInfo:
+    """What a catalogue says of itself. ``fingerprint`` is that of the extractor whose vectors it holds."""
+
+    format_version: int
+    model: str
+    fingerprint: str
+    dim: int
+    metric: str
+    m: int
+    ef_construction: int
+    labelled: bool
+    generation: int
+    base: str
+    base_sha256: str
+    created_at: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A picture in the catalogue. ``key`` is the name its owner gave it; ``metadata`` is JSON-ready."""
+
+    id: int
+    key: str
+    sha256: str
+    added_at: str
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """An item found by a search; ``score`` is its cosine similarity to the query, in [-1, 1]."""
+
+    item: Item
+    score: float
+
+
+class Catalogue:
+    """An open catalogue: reads only, from any thread; many processes can hold the same one."""
+
+    def __init__(self, folder: Path, connection: sqlite3.Connection, info: CatalogueInfo, index: MappedIndex) -> None:
+        self.folder = folder
+        self.info = info
+        self.index = index
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    @property
+    def extractor_folder(self) -> Path:
+        """Where the extractor is that made this catalogue's vectors."""
+        return self.folder / EXTRACTOR
+
+    def __len__(self) -> int:
+        return self.info.count
+
+    def check_made_with(self, fingerprint: str) -> None:
+        """Raise CatalogueMismatch unless the extractor with this fingerprint made this catalogue's vectors."""
+        if fingerprint != self.info.fingerprint:
+            raise CatalogueMismatch(
+                f"the catalogue {self.folder} was made with {self.info.model} ({self.info.fingerprint[:12]}), not with the "
+                f"extractor at hand ({fingerprint[:12]}): model, weights and preprocessing must be the same; build it again"
+            )
+
+    def search(
+        self, vectors: NDArray[np.float32], k: int, *, ef: int = DEFAULT_EF, without: Collection[int] = ()
+    ) -> list[list[Hit]]:
+        """Find up to ``k`` nearest items of each query, float32 [n, dim], none of those whose ids are in ``without``.
+
+        Raises DimensionMismatch for queries of another length, DamagedIndex when the index file is broken.
+        """
+        found = self.index.search(vectors, k + len(without), max(ef, k + len(without)))
+        return [self._hits(one, k, without) for one in found]
+
+    def search_exactly(self, vectors: NDArray[np.float32], k: int) -> list[Neighbours]:
+        """The true ``k`` nearest item ids of each query, by comparing with every vector."""
+        return search_exact(self.index.vectors(), self.index.file.labels(), vectors, k, "cosine")
+
+    def items(self, ids: Sequence[int]) -> dict[int, Item]:
+        """The items with these ids; those that are not there are left out."""
+        return {item.id: item for item in self._select("id", ids)}
+
+    def items_by_key(self, keys: Sequence[str]) -> dict[str, Item]:
+        """The items with these keys; those that are not there are left out."""
+        return {item.key: item for item in self._select("key", keys)}
+
+    def vector(self, item_id: int) -> NDArray[np.float32] | None:
+        """The unit vector of an item, float32 [dim], or None when there is no such item."""
+        rows = self._query("SELECT row FROM items WHERE id = ?", (item_id,))
+        return self.index.vector(rows[0][0]) if rows else None
+
+    def thumbnail(self, item_id: int) -> bytes | None:
+        """The item's thumbnail as JPEG bytes, or None when there is no such item."""
+        rows = self._query("SELECT jpeg FROM thumbnails WHERE id = ?", (item_id,))
+        return rows[0][0] if rows else None
+
+    def copy_database(self, folder: Path) -> None:
+        """Write a consistent, self-contained copy of the database into ``folder``, whoever else is writing to it."""
+        with self._lock, closing(sqlite3.connect(folder / DATABASE)) as target:
+            self._connection.backup(target)
+
+    def close(self) -> None:
+        """Let go of the database; the map goes with the last reference to it."""
+        self._connection.close()
+
+    def _hits(self, found: Neighbours, k: int, without: Collection[int]) -> list[Hit]:
+        pairs = [
+            (int(label), min(1.0, max(-1.0, 1.0 - float(distance))))
+            for label, distance in zip(found.labels, found.distances, strict=True)
+            if int(label) not in without
+        ][:k]
+        items = self.items([label for label, _ in pairs])
+        return [Hit(items[label], score) for label, score in pairs if label in items]
+
+    def _select(self, column: str, values: Sequence[int] | Sequence[str]) -> list[Item]:
+        rows: list[Any] = []
+        for at in range(0, len(values), 500):  # SQLite takes a bounded number of parameters
+            part = values[at : at + 500]
+            marks = ", ".join("?" * len(part))
+            rows += self._query(
+                f"SELECT id, key, sha256, added_at, metadata FROM items WHERE {column} IN ({marks})", part
+            )
+        return [Item(id_, key, sha, added, json.loads(metadata)) for id_, key, sha, added, metadata in rows]
+
+    def _query(self, sql: str, values: Sequence[Any]) -> list[Any]:
+        with self._lock:
+            return self._connection.execute(sql, values).fetchall()
+
+
+def open_catalogue(folder: Path) -> Catalogue:
+    """Open the catalogue in ``folder``. Raises CatalogueNotFound, CatalogueMismatch (its format) or DamagedIndex."""
+    connection = open_database(folder)
+    try:
+        info = _read_info(connection, folder)
+        base = folder / info.base
+        if not base.is_file():
+            raise DamagedIndex(f"the catalogue's index file {base} is missing; restore or rebuild the catalogue")
+        index = open_index(base, info.dim, "cosine")
+        if len(index) != info.count:
+            raise DamagedIndex(
+                f"{base} holds {len(index)} vectors, the catalogue {info.count} items; restore or rebuild it"
+            )
+        return Catalogue(folder, connection, info, index)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _read_info(connection: sqlite3.Connection, folder: Path) -> CatalogueInfo:
+    meta = read_meta(connection, folder)
+    if "base" not in meta:
+        raise CatalogueNotFound(f"{folder} is an unfinished build; run the same build command again to go on with it")
+    if (found := meta["format_version"]) != FORMAT_VERSION:
+        raise CatalogueMismatch(
+            f"{folder} is a catalogue of format {found}; this version reads format {FORMAT_VERSION}"
+        )
+    count = connection.execute("SELECT count(*) FROM items WHERE row IS NOT NULL").fetchone()[0]
+    return CatalogueInfo(count=count, **meta)

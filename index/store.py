@@ -1,0 +1,97 @@
+"""catalogue.sqlite: the tables, how they are opened, and the names of every file in a catalogue folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from index.errors import CatalogueNotFound
+
+DATABASE = "catalogue.sqlite"
+EXTRACTOR = "extractor"
+REPORT = "report.json"
+FORMAT_VERSION = 1
+
+
+def base_file(generation: int) -> str:
+    """The name of a generation's index file."""
+    return f"base-{generation:06d}.hnsw"
+
+
+# vector: float32 bytes, only while the item is not in the index file; row: where it is in that file.
+# source_size and source_mtime_ns: what the file was when it was read, so that a resumed build can tell it again.
+SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE items (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    key TEXT NOT NULL UNIQUE,
+    sha256 TEXT NOT NULL,
+    metadata TEXT NOT NULL,
+    added_at TEXT NOT NULL,
+    row INTEGER UNIQUE,
+    vector BLOB,
+    source_size INTEGER NOT NULL,
+    source_mtime_ns INTEGER NOT NULL
+);
+CREATE TABLE thumbnails (id INTEGER PRIMARY KEY REFERENCES items (id) ON DELETE CASCADE, jpeg BLOB NOT NULL)
+"""
+
+
+def create_database(folder: Path, meta: dict[str, Any]) -> sqlite3.Connection:
+    """Make catalogue.sqlite in ``folder``, in WAL mode, with its tables and ``meta`` in one transaction."""
+    connection = sqlite3.connect(folder / DATABASE)
+    connection.execute("PRAGMA journal_mode=WAL")
+    with connection:
+        connection.execute("BEGIN")
+        for statement in SCHEMA.split(";\n"):
+            connection.execute(statement)
+        write_meta(connection, meta)
+    return connection
+
+
+def open_database(folder: Path, *, writable: bool = False) -> sqlite3.Connection:
+    """Open a folder's catalogue.sqlite; usable from any thread, one at a time.
+
+    A folder that cannot be written (a container's layer) is opened as immutable, since SQLite would otherwise want to
+    make its lock files there. Raises CatalogueNotFound when the folder has no catalogue.
+    """
+    path = folder / DATABASE
+    if not path.is_file():
+        what = "is not a folder" if not folder.is_dir() else f"has no {DATABASE}"
+        raise CatalogueNotFound(
+            f"{folder} is not a catalogue: it {what}; make one with: python cli.py build PHOTOS --out {folder}"
+        )
+    mode = "mode=rw" if writable else "mode=ro" if os.access(folder, os.W_OK) else "mode=ro&immutable=1"
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True, check_same_thread=False)
+    connection.execute("PRAGMA foreign_keys=ON")
+    return connection
+
+
+def read_meta(connection: sqlite3.Connection, folder: Path) -> dict[str, Any]:
+    """All meta values. Raises CatalogueNotFound when the file is not a catalogue's database."""
+    try:
+        return {name: json.loads(value) for name, value in connection.execute("SELECT name, value FROM meta")}
+    except sqlite3.DatabaseError as error:
+        raise CatalogueNotFound(
+            f"{folder / DATABASE} is not a catalogue's database ({error}); restore or rebuild it"
+        ) from None
+
+
+def write_meta(connection: sqlite3.Connection, values: dict[str, Any]) -> None:
+    """Set meta values; the caller commits."""
+    rows = [(name, json.dumps(value)) for name, value in values.items()]
+    connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
+
+
+def flush_folder(folder: Path) -> None:
+    """Make renames in ``folder`` survive a power cut, where the system can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,173 @@
+"""Bytes into checked RGB pixels: every picture format people have, with limits that hold before anything is decoded."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pillow_heif
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from model.errors import ImageFault, ImageTooLarge, UnreadableImage, UnsupportedImage
+
+Image.init()  # all decoders now, not in the middle of a request
+pillow_heif.register_heif_opener()
+# Our own limit is checked below, and says more; Pillow's warning would only print a second time.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+# Only formats that Pillow decodes itself: EPS, for one, would start Ghostscript on a stranger's bytes.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF", "JPEG2000", "PPM")
+SUFFIXES = frozenset(
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
+        *(".avif", ".heic", ".heif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm"),
+    )
+)
+NAMES = "JPEG, PNG, WebP, AVIF, HEIC, GIF, TIFF or BMP"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a picture may weigh: ``bytes`` as sent, ``pixels`` (width × height) once decoded."""
+
+    bytes: int = 64 * 1024 * 1024
+    pixels: int = 100_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A decoded picture: RGB pixels turned upright, and what its file says of it.
+
+    ``width`` and ``height`` are those of the upright picture; ``captured_at`` is ISO 8601 local time as the camera
+    wrote it; ``latitude`` and ``longitude`` are degrees, north and east positive.
+    """
+
+    image: Image.Image
+    width: int
+    height: int
+    captured_at: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+
+    def metadata(self) -> dict[str, object]:
+        """What is known of the picture, as JSON-ready metadata; what is not known is left out."""
+        known = {
+            "width": self.width,
+            "height": self.height,
+            "captured_at": self.captured_at,
+            "latitude": self.latitude,
+            "longitude": self.longitude,
+        }
+        return {name: value for name, value in known.items() if value is not None}
+
+
+def read_picture(data: bytes, limits: Limits = Limits()) -> Picture:
+    """Decode one picture: its first frame, upright by its EXIF orientation, any transparency laid on white, in RGB.
+
+    Raises UnsupportedImage, UnreadableImage or ImageTooLarge; nothing else, whatever the bytes are.
+    """
+    if not data:
+        raise UnreadableImage("the picture is empty (0 bytes)")
+    if len(data) > limits.bytes:
+        raise ImageTooLarge(f"the picture has {len(data):,} bytes, more than the {limits.bytes:,} allowed")
+    try:
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
+            if image.width * image.height > limits.pixels:
+                raise ImageTooLarge(_too_many_pixels(f"{image.width} × {image.height}", limits))
+            return _upright(image)
+    except ImageFault:
+        raise
+    except UnidentifiedImageError:
+        raise UnsupportedImage(f"the bytes are not a picture that can be read; send {NAMES}") from None
+    except Image.DecompressionBombError:
+        raise ImageTooLarge(_too_many_pixels("far more", limits)) from None
+    except Exception as error:  # decoders of hostile bytes raise nearly anything: OSError, SyntaxError, struct.error …
+        raise UnreadableImage(f"the picture is cut off or damaged ({_first_line(error)})") from None
+
+
+def _too_many_pixels(found: str, limits: Limits) -> str:
+    return f"the picture has {found} pixels, more than the {limits.pixels:,} allowed; send a smaller copy"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:120] or type(error).__name__
+
+
+def _upright(image: Image.Image) -> Picture:
+    image.load()
+    exif = image.getexif()
+    captured_at, latitude, longitude = _captured_at(exif), *_position(exif)
+    with suppress(Exception):  # a broken EXIF block is no reason to refuse the pixels
+        image = ImageOps.exif_transpose(image)
+    rgb = to_rgb(image)
+    return Picture(rgb, rgb.width, rgb.height, captured_at, latitude, longitude)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any Pillow mode as 8-bit RGB: alpha on white, 16-bit and float samples scaled, CMYK and palettes converted."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return Image.fromarray(_to_8_bits(np.asarray(image))).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_8_bits(samples: np.ndarray) -> np.ndarray:
+    """Scale by the range that the samples' own kind suggests: 0–1 for floats, 8, 16 or 32 bits for integers."""
+    values = np.nan_to_num(samples.astype(np.float64))
+    peak = values.max(initial=0)
+    if samples.dtype.kind == "f" and peak <= 1:
+        full = 1.0
+    else:
+        full = 255.0 if peak <= 255 and samples.dtype.itemsize != 2 else 65535.0 if peak <= 65535 else peak
+    return np.clip(values * (255 / full) + 0.5, 0, 255).astype(np.uint8)
+
+
+def _captured_at(exif: Image.Exif) -> str | None:
+    """When the camera says the picture was taken (EXIF DateTimeOriginal), ISO 8601, or None."""
+    with suppress(Exception):  # EXIF is written by anyone and checked by no one
+        text = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.DateTimeOriginal) or exif.get(ExifTags.Base.DateTime)
+        return datetime.strptime(str(text).strip("\0 "), "%Y:%m:%d %H:%M:%S").isoformat() if text else None
+    return None
+
+
+def _position(exif: Image.Exif) -> tuple[float | None, float | None]:
+    """Latitude and longitude in degrees from EXIF GPS tags, or (None, None)."""
+    with suppress(Exception):
+        gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
+        degrees = []
+        for value, reference, limit in (
+            (ExifTags.GPS.GPSLatitude, ExifTags.GPS.GPSLatitudeRef, 90),
+            (ExifTags.GPS.GPSLongitude, ExifTags.GPS.GPSLongitudeRef, 180),
+        ):
+            whole, minutes, seconds = (float(part) for part in gps[value])
+            angle = whole + minutes / 60 + seconds / 3600
+            sign = -1 if str(gps.get(reference, "")).strip("\0 ").upper() in ("S", "W") else 1
+            if not 0 <= angle <= limit:
+                return None, None
+            degrees.append(round(sign * angle, 7))
+        return degrees[0], degrees[1]
+    return None, None
+
+
+def thumbnail(image: Image.Image, side: int = 320) -> bytes:
+    """A small JPEG of an RGB picture, at most ``side`` pixels on its longer edge."""
+    small = image.copy()
+    small.thumbnail((side, side))
+    buffer = BytesIO()
+    small.save(buffer, "JPEG", quality=80)
+    return buffer.getvalue()
+
+
+def looks_like_a_picture(path: Path) -> bool:
+    """Whether a file's name suggests a picture; one with no suffix may be one."""
+    return path.suffix.lower() in SUFFIXES or not path.suffix

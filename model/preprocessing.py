@@ -1,0 +1,81 @@
+"""RGB picture to the pixels a network takes: timm's evaluation transform, on Pillow and numpy alone.
+
+It gives, to the last pixel, what ``timm.data.create_transform`` gives before its normalisation (a test holds that), and
+imports neither timm nor torch, so that the process which takes requests can use it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+# A strip of 60,000 × 3 pixels would grow to 5 million pixels a row when its short edge is scaled up; past this ratio
+# only the middle is kept before scaling, since the crop to the network's square would drop the rest anyway.
+MAX_ASPECT = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """How a model was taught to see: timm's data configuration. ``size`` is (height, width) in pixels."""
+
+    size: tuple[int, int]
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
+    crop_pct: float
+    crop_mode: Literal["center", "squash", "border"]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def to_pixels(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Resize and crop an RGB picture to uint8 [height, width, 3]; normalisation is the engine's part."""
+        filter_ = Image.Resampling[self.interpolation.upper()]
+        height, width = (math.floor(edge / self.crop_pct) for edge in self.size)
+        if self.crop_mode == "squash":
+            new_width, new_height = width, height
+        else:
+            image = image if self.crop_mode == "border" else _without_far_ends(image)
+            new_width, new_height = self._keep_ratio(image.width, image.height, width, height)
+        if (new_width, new_height) != image.size:
+            image = image.resize((new_width, new_height), filter_)
+        return _centre_crop(np.asarray(image), *self.size, fill=self._border_colour())
+
+    def _keep_ratio(self, image_width: int, image_height: int, width: int, height: int) -> tuple[int, int]:
+        if self.crop_mode == "center" and width == height:
+            # torchvision's Resize to one number: the short edge becomes it, the long one is truncated.
+            if image_width <= image_height:
+                return width, int(width * image_height / image_width)
+            return int(height * image_width / image_height), height
+        ratios = (image_height / height, image_width / width)
+        ratio = max(ratios) if self.crop_mode == "border" else min(ratios)
+        return max(1, round(image_width / ratio)), max(1, round(image_height / ratio))
+
+    def _border_colour(self) -> NDArray[np.uint8]:
+        # timm pads with the training mean in border mode; torchvision's centre crop pads with black.
+        if self.crop_mode == "border":
+            return np.array([round(255 * value) for value in self.mean], np.uint8)
+        return np.zeros(3, np.uint8)
+
+
+def _without_far_ends(image: Image.Image) -> Image.Image:
+    width, height = image.size
+    keep_width, keep_height = min(width, MAX_ASPECT * height), min(height, MAX_ASPECT * width)
+    if (keep_width, keep_height) == (width, height):
+        return image
+    left, top = (width - keep_width) // 2, (height - keep_height) // 2
+    return image.crop((left, top, left + keep_width, top + keep_height))
+
+
+def _centre_crop(pixels: NDArray[np.uint8], height: int, width: int, fill: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    have_height, have_width, _ = pixels.shape
+    if have_height < height or have_width < width:
+        padded = np.empty((max(height, have_height), max(width, have_width), 3), np.uint8)
+        padded[:] = fill
+        top, left = (padded.shape[0] - have_height) // 2, (padded.shape[1] - have_width) // 2
+        padded[top : top + have_height, left : left + have_width] = pixels
+        pixels, (have_height, have_width) = padded, padded.shape[:2]
+    top, left = round((have_height - height) / 2), round((have_width - width) / 2)
+    return np.ascontiguousarray(pixels[top : top + height, left : left + width])

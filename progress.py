@@ -1,0 +1,51 @@
+"""Progress bars for long work at the shell."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+NAMES = {"embed": "reading and embedding", "index": "building the index"}
+
+
+class Bars:
+    """A progress bar for each stage, with rate and time left, on stderr."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description:<21}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._tasks: dict[str, tuple[TaskID, int, float]] = {}
+
+    def __enter__(self) -> Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, stage: str, done: int, total: int) -> None:
+        if stage not in self._tasks:
+            task = self._progress.add_task(NAMES[stage], total=total, rate="")
+            self._tasks[stage] = (task, done, time.perf_counter())
+        task, first, begun = self._tasks[stage]
+        seconds = time.perf_counter() - begun
+        rate = f"{(done - first) / seconds:,.0f}/s" if seconds > 0 and done > first else ""
+        self._progress.update(task, completed=done, rate=rate)

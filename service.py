@@ -1,0 +1,194 @@
+"""The HTTP door of BentoLens: LENS_CATALOGUE=DIR bentoml serve service:ImageSearch"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+
+import bentoml
+import numpy as np
+from pydantic import BaseModel
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Mount
+
+from answering import Answers, Asked, open_pair
+from contract import (
+    EmbedAnswer,
+    ErrorAnswer,
+    ItemsAnswer,
+    ListAnswer,
+    RequestFault,
+    SearchAnswer,
+    error_answer,
+    status_of,
+)
+from demo import LazyPage, PageAnswer, PageHit, PageParts, PageRefusal
+from embedding_client import EmbeddingClient
+from forms import (
+    ItemsFields,
+    ItemsForm,
+    NoFields,
+    PicturesForm,
+    QueryFields,
+    QueryForm,
+    QueryOne,
+    SearchFields,
+    SearchForm,
+    check_counts,
+    read_json,
+    read_multipart,
+)
+from index import IndexFault
+from model import ModelFault, open_extractor
+from packing import MODEL_NAME
+from settings import SettingsFault, read_settings
+
+log = logging.getLogger("bentoml.bentolens")
+
+try:
+    SETTINGS = read_settings()
+    if SETTINGS.catalogue is not None:  # told here, in one line, and not by a worker that dies and is started again
+        open_pair(SETTINGS.catalogue)[0].close()
+except (SettingsFault, IndexFault, ModelFault) as fault:
+    raise SystemExit(f"error: {fault}") from None
+
+# Without LENS_CATALOGUE the catalogue is the one packed with the bento. BentoML finds a model only on a class.
+PACKED = None if SETTINGS.catalogue else bentoml.models.BentoModel(f"{MODEL_NAME}:latest")
+TRAFFIC = {"timeout": SETTINGS.timeout}
+PAGE = LazyPage("/demo")
+
+
+def catalogue_folder(service: Any) -> Path:
+    """The catalogue that a service instance is to use."""
+    return SETTINGS.catalogue or Path(service.packed.path)
+
+
+def answered(route: Callable[..., Awaitable[BaseModel]]) -> Callable[..., Awaitable[Response]]:
+    """Turn a route's answer into JSON, and each named error into a typed one with its status."""
+
+    @functools.wraps(route)
+    async def respond(self: Any, ctx: bentoml.Context, **unread: Any) -> Response:
+        sole: ErrorAnswer | None = None
+        try:
+            answer = await route(self, ctx)
+            if isinstance(answer, ListAnswer) and (sole := answer.sole_error()):
+                body = json.dumps(sole.model_dump() | answer.model_dump(mode="json"))
+            else:
+                body = answer.model_dump_json()
+        except Exception as error:
+            sole = error_answer(error)
+            body = sole.model_dump_json()
+            if (status := status_of(sole)) >= 500:
+                log.error("%s: %s", sole.error.code, error, exc_info=status == 500)
+        # BentoML gives the response the status of its context, whatever its own is.
+        ctx.response.status_code = status_of(sole) if sole else 200
+        return Response(body, media_type="application/json")
+
+    return respond
+
+
+@bentoml.service(name="Extractor", workers=SETTINGS.extractor_workers, traffic=TRAFFIC)
+class Extractor:
+    """Runs the network, batch by batch; the only place that does."""
+
+    packed = PACKED
+
+    def __init__(self) -> None:
+        self._engine = open_extractor(catalogue_folder(self) / "extractor")
+        self._engine.embed(np.zeros((1, *self._engine.card.preprocessing.size, 3), np.uint8))
+
+    # What the dispatcher expects to miss max_latency_ms it drops with a bare 503; the request's own timeout is enough.
+    @bentoml.api(batchable=True, max_batch_size=SETTINGS.max_batch, max_latency_ms=SETTINGS.timeout * 1000)
+    def embed(self, pixels: np.ndarray) -> np.ndarray:
+        """Unit vectors of uint8 pixels [n, height, width, 3], float32 [n, dim + 1]; the last column is the batch's size."""
+        size = np.full((len(pixels), 1), len(pixels), np.float32)
+        return np.hstack([self._engine.embed(pixels), size])
+
+
+# A Starlette app, since BentoML lets requests that it does not know pass by one, so that /docs.json stays reachable.
+@bentoml.asgi_app(Starlette(routes=[Mount("/demo", PAGE)] if SETTINGS.demo else []), path="/")
+@bentoml.service(name="ImageSearch", workers=SETTINGS.workers, traffic=TRAFFIC)
+class ImageSearch:
+    """Finds the pictures of a catalogue that look like the ones sent."""
+
+    packed = PACKED
+    extractor = bentoml.depends(Extractor)
+
+    def __init__(self) -> None:
+        catalogue, card = open_pair(catalogue_folder(self))
+        self._answers = Answers(catalogue, card, EmbeddingClient(lambda: self.extractor), SETTINGS)
+        info = catalogue.info
+        PAGE.connect(
+            PageParts(
+                search=self._page_search,
+                more_like=self._page_more_like,
+                about=f"{info.count:,} pictures · {info.model} · {info.dim} dimensions",
+                k=SETTINGS.k,
+                max_k=min(SETTINGS.max_k, 100),
+            )
+        )
+
+    @bentoml.api(route="/search", input_spec=SearchForm, output_spec=SearchAnswer)
+    @answered
+    async def search(self, ctx: bentoml.Context) -> SearchAnswer:
+        """Find the pictures that look like each of the pictures sent."""
+        images, fields = await read_multipart(ctx.request, SearchFields, SETTINGS)
+        k = check_counts(SETTINGS, k=fields.k, queries=len(images))
+        return await self._answers.search(list(images), k)
+
+    @bentoml.api(route="/query", input_spec=QueryForm, output_spec=SearchAnswer)
+    @answered
+    async def query(self, ctx: bentoml.Context) -> SearchAnswer:
+        """Find the pictures that look like each of the queries: pictures in base64, or items by id."""
+        fields = await read_json(ctx.request, QueryFields, SETTINGS)
+        k = check_counts(SETTINGS, k=fields.k, queries=len(fields.queries))
+        return await self._answers.search([await self._asked(query) for query in fields.queries], k)
+
+    @bentoml.api(route="/embed", input_spec=PicturesForm, output_spec=EmbedAnswer)
+    @answered
+    async def embed(self, ctx: bentoml.Context) -> EmbedAnswer:
+        """Give each picture's embedding, a unit vector."""
+        images, _ = await read_multipart(ctx.request, NoFields, SETTINGS)
+        check_counts(SETTINGS, k=None, queries=len(images))
+        return await self._answers.embed(list(images))
+
+    @bentoml.api(route="/items/get", input_spec=ItemsForm, output_spec=ItemsAnswer)
+    @answered
+    async def get_items(self, ctx: bentoml.Context) -> ItemsAnswer:
+        """Give items by id or key, with their thumbnails."""
+        fields = await read_json(ctx.request, ItemsFields, SETTINGS)
+        check_counts(SETTINGS, k=None, queries=len(fields.ids or fields.keys or ()))
+        return await self._answers.items(ids=fields.ids, keys=fields.keys, thumbnails=fields.thumbnail)
+
+    async def _asked(self, query: QueryOne) -> Asked:
+        try:
+            return query.picture() if query.id is None else await self._answers.by_id(query.id)
+        except RequestFault as fault:
+            return fault
+
+    async def _page_search(self, data: bytes, k: int) -> PageAnswer:
+        return await self._page_answer([data], k)
+
+    async def _page_more_like(self, item_id: int, k: int) -> PageAnswer:
+        return await self._page_answer([await self._answers.by_id(item_id)], k)
+
+    async def _page_answer(self, asked: list[Asked], k: int) -> PageAnswer:
+        try:
+            answer = await self._answers.search(asked, k)
+        except RequestFault as fault:
+            raise PageRefusal(str(fault)) from None
+        result = answer.results[0]
+        if isinstance(result, ErrorAnswer):
+            raise PageRefusal(f"{result.error.message}: {result.error.hint}")
+        hits = [
+            PageHit(hit.id, hit.key, hit.score, self._answers.catalogue.thumbnail(hit.id) or b"") for hit in result.hits
+        ]
+        return PageAnswer(hits, answer.timings_ms)

@@ -1,0 +1,48 @@
+"""Every setting, stated once: environment variables that begin with LENS_."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class SettingsFault(Exception):
+    """A LENS_ variable has a value that it cannot have."""
+
+
+class Settings(BaseSettings):
+    """What the service and the command line can be told; the README's table of settings is held to this class."""
+
+    model_config = SettingsConfigDict(env_prefix="LENS_", frozen=True, extra="ignore")
+
+    catalogue: Path | None = Field(None, description="the catalogue folder to serve; without it, the one in the bento")
+    k: Positive = Field(10, description="hits for each query when the request names no k")
+    max_k: Positive = Field(1000, description="the largest k a request may ask for")
+    ef: Positive = Field(128, description="how widely the graph is searched: more is truer and slower")
+    max_images: Positive = Field(64, description="pictures, queries or ids in one request")
+    max_request_bytes: Positive = Field(256 * 1024**2, description="bytes of one request's body")
+    max_bytes: Positive = Field(64 * 1024**2, description="bytes of one picture, as sent")
+    # Pillow itself refuses pictures of more than 178,956,970 pixels.
+    max_pixels: int = Field(100_000_000, ge=1, le=178_956_970, description="pixels of one picture, decoded")
+    workers: Positive = Field(1, description="processes that take requests")
+    extractor_workers: Positive = Field(1, description="processes that run the network")
+    decode_threads: Positive = Field(os.cpu_count() or 1, description="threads that decode pictures, in each process")
+    max_batch: int = Field(32, ge=2, description="pictures in one batch of the network")
+    timeout: Positive = Field(60, description="seconds after which a request is given up")
+    demo: bool = Field(True, description="whether the page is served at /demo")
+
+
+def read_settings() -> Settings:
+    """Read the settings from the environment. Raises SettingsFault, which names the variable and what it takes."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "LENS_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise SettingsFault(f"{name}={first['input']!r} cannot be used: {first['msg'].lower()}") from None
