@@ -113,7 +113,7 @@ class Answers:
     """Answers requests over one catalogue: decodes and searches on threads, embeds where it is told to."""
 
     def __init__(self, catalogue: Catalogue, card: ExtractorCard, embedder: Embedder, settings: Settings) -> None:
-        self.catalogue = catalogue
+        self._catalogue = catalogue
         self._card = card
         self._embedder = embedder
         self._ef = settings.ef
@@ -126,7 +126,7 @@ class Answers:
     async def search(self, asked: Sequence[Asked], k: int) -> SearchAnswer:
         """Search for each thing asked, in order. Raises RequestFault when the embedder does not answer."""
         queries, timings = await self._embedded(asked)
-        return await asyncio.to_thread(search_answer, self.catalogue, queries, k, self._ef, timings)
+        return await asyncio.to_thread(search_answer, self._catalogue, queries, k, self._ef, timings)
 
     async def embed(self, images: Sequence[Asked]) -> EmbedAnswer:
         """Embed each picture, in order. Raises RequestFault when the embedder does not answer."""
@@ -141,24 +141,31 @@ class Answers:
 
     async def by_id(self, item_id: int) -> Query | RequestFault:
         """An item as a query that needs no embedding, or the fault when there is no such item."""
-        vector = await asyncio.to_thread(self.catalogue.vector, item_id)
+        vector = await asyncio.to_thread(self._catalogue.vector, item_id)
         return _no_item(item_id) if vector is None else Query(vector, itself=item_id)
 
     async def items(self, *, ids: list[int] | None, keys: list[str] | None, thumbnails: bool) -> ItemsAnswer:
         """Items by id, or else by key, in order."""
         return await asyncio.to_thread(self._items, ids, keys, thumbnails)
 
+    async def thumbnail(self, item_id: int) -> bytes:
+        """An item's thumbnail as JPEG bytes. Raises RequestFault when there is no such item."""
+        jpeg = await asyncio.to_thread(self._catalogue.thumbnail, item_id)
+        if jpeg is None:
+            raise _no_item(item_id)
+        return jpeg
+
     def _items(self, ids: list[int] | None, keys: list[str] | None, thumbnails: bool) -> ItemsAnswer:
         names = ids if ids is not None else keys or []
         there: dict[Any, Any] = (
-            self.catalogue.items(ids) if ids is not None else self.catalogue.items_by_key(keys or [])
+            self._catalogue.items(ids) if ids is not None else self._catalogue.items_by_key(keys or [])
         )
         items: list[ItemBody | ErrorAnswer] = []
         for name in names:
             if (item := there.get(name)) is None:
                 items.append(error_answer(_no_item(name)))
             else:
-                jpeg = self.catalogue.thumbnail(item.id) if thumbnails else None
+                jpeg = self._catalogue.thumbnail(item.id) if thumbnails else None
                 items.append(item_body(item, base64.b64encode(jpeg).decode() if jpeg else None))
         return ItemsAnswer(items=items)
 

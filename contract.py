@@ -131,7 +131,12 @@ UNEXPECTED = Kind("internal_error", HTTPStatus.INTERNAL_SERVER_ERROR, "report th
 # The first row that an error is an instance of tells it.
 KINDS: tuple[tuple[type[Exception], Kind], ...] = (
     (ImageTooLarge, Kind("image_too_large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "send a smaller copy")),
-    (UnsupportedImage, Kind("unsupported_image", HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send a JPEG, PNG or WebP file")),
+    (
+        UnsupportedImage,
+        Kind(
+            "unsupported_image", HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send JPEG, PNG, WebP, AVIF, HEIC, GIF, TIFF or BMP"
+        ),
+    ),
     (UnreadableImage, Kind("unreadable_image", HTTPStatus.BAD_REQUEST, "check that the file opens and was sent whole")),
     (ImageFault, Kind("unreadable_image", HTTPStatus.BAD_REQUEST, "send another picture")),
     (

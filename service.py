@@ -130,9 +130,11 @@ class ImageSearch:
             PageParts(
                 search=self._page_search,
                 more_like=self._page_more_like,
-                about=f"{info.count:,} pictures · {info.model} · {info.dim} dimensions",
+                thumbnail=self._answers.thumbnail,
+                about=f"{info.count:,} pictures ({info.model}, {info.dim} dimensions)",
                 k=SETTINGS.k,
                 max_k=min(SETTINGS.max_k, 100),
+                max_bytes=SETTINGS.max_bytes,
             )
         )
 
@@ -187,8 +189,6 @@ class ImageSearch:
             raise PageRefusal(str(fault)) from None
         result = answer.results[0]
         if isinstance(result, ErrorAnswer):
-            raise PageRefusal(f"{result.error.message}: {result.error.hint}")
-        hits = [
-            PageHit(hit.id, hit.key, hit.score, self._answers.catalogue.thumbnail(hit.id) or b"") for hit in result.hits
-        ]
+            raise PageRefusal(f"{result.error.message}; {result.error.hint}")
+        hits = [PageHit(hit.id, hit.key, hit.score, await self._answers.thumbnail(hit.id)) for hit in result.hits]
         return PageAnswer(hits, answer.timings_ms)

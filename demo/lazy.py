@@ -53,6 +53,8 @@ def _mount(path: str, parts: PageParts) -> Any:
         FastAPI(openapi_url=None),
         build_page(parts),
         path=path,
+        root_path=path,
+        max_file_size=parts.max_bytes,
         theme=THEME,
         css=CSS,
         footer_links=[],

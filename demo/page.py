@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import gradio as gr
@@ -20,11 +21,15 @@ THEME = gr.themes.Default(
     font=["system-ui", "sans-serif"],
     font_mono=["ui-monospace", "monospace"],
 )
+BEGIN = "Upload, paste or photograph a picture to begin."
 CSS = """
-.gradio-container { max-width: 1280px !important; margin: 0 auto; }
-#about { color: var(--body-text-color-subdued); }
+.gradio-container { width: 100% !important; max-width: 1280px !important; margin: 0 auto; }
+.gradio-container main > .wrap, .gradio-container .column { width: 100%; }
+#head h1 { margin: 0 0 0.2em; }
 #note { min-height: 1.6em; color: var(--body-text-color-subdued); }
 #hits .grid-wrap { max-height: none; }
+#hits .caption-label { left: 0; right: 0; max-width: 100%; border-radius: 0; }
+@media (max-width: 640px) { #hits .grid-container { grid-template-columns: repeat(2, 1fr) !important; } }
 """
 
 
@@ -38,16 +43,23 @@ def build_page(parts: PageParts) -> gr.Blocks:
 
     async def by_picture(path: str | None, k: float) -> tuple[Any, ...]:
         if path is None:
-            return [], "[]", ""
-        return await _shown(parts.search(Path(path).read_bytes(), int(k)), "your picture")
+            return [], "[]", BEGIN, ""
+        return *await _shown(parts.search(Path(path).read_bytes(), int(k)), "your picture"), ""
 
-    async def by_click(ids: str, names: gr.SelectData, k: float) -> tuple[Any, ...]:
-        item_id, name = json.loads(ids)[names.index]
-        return await _shown(parts.more_like(item_id, int(k)), name)
+    async def again(path: str | None, asked: str, k: float) -> tuple[Any, ...]:
+        if not asked:
+            return await by_picture(path, k)
+        item_id, name = json.loads(asked)
+        return *await _shown(parts.more_like(item_id, int(k)), name), asked
+
+    async def by_click(kept: str, k: float, clicked: gr.SelectData) -> tuple[Any, ...]:
+        item_id, name = json.loads(kept)[clicked.index]
+        found = await _shown(parts.more_like(item_id, int(k)), name)
+        jpeg = await parts.thumbnail(item_id)
+        return *found, json.dumps([item_id, name]), _opened(jpeg)
 
     with gr.Blocks(title="BentoLens", analytics_enabled=False) as page:
-        gr.Markdown("# BentoLens\nFind the pictures that look like yours.")
-        gr.Markdown(parts.about, elem_id="about")
+        gr.Markdown(f"# BentoLens\nFind the pictures that look like yours, among {parts.about}.", elem_id="head")
         with gr.Row():
             with gr.Column(scale=1, min_width=280):
                 picture = gr.Image(
@@ -57,9 +69,10 @@ def build_page(parts: PageParts) -> gr.Blocks:
                 k = gr.Slider(1, parts.max_k, value=min(parts.k, parts.max_k), step=1, label="How many (k)")
                 go = gr.Button("Search", variant="primary")
             with gr.Column(scale=3, min_width=320):
-                note = gr.Markdown("Upload, paste or photograph a picture to begin.", elem_id="note")
+                note = gr.Markdown(BEGIN, elem_id="note")
                 hits = gr.Gallery(
-                    label="Neighbours, nearest first: click one to search with it",
+                    label="Neighbours",
+                    show_label=False,
                     columns=4,
                     height="auto",
                     object_fit="contain",
@@ -69,22 +82,29 @@ def build_page(parts: PageParts) -> gr.Blocks:
                     interactive=False,
                     elem_id="hits",
                 )
-        shown = gr.Textbox("[]", visible=False)  # ids and names of the hits, kept in the browser
+        # What a click needs is kept in the browser: the ids and names shown, and the item last searched with, if any.
+        kept, asked = gr.Textbox("[]", visible=False), gr.Textbox("", visible=False)
         # Without the queue each event is one plain request, so it does not matter which worker it reaches.
         plain: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "minimal"}
-        gr.on([picture.input, go.click], by_picture, [picture, k], [hits, shown, note], **plain)
-        hits.select(by_click, [shown, k], [hits, shown, note], **plain)
+        found = [hits, kept, note, asked]
+        picture.input(by_picture, [picture, k], found, **plain)
+        gr.on([go.click, k.release], again, [picture, asked, k], found, **plain)
+        hits.select(by_click, [kept, k], [*found, picture], **plain)
     return page
 
 
-async def _shown(asked: Any, what: str) -> tuple[list[tuple[Image.Image, str]], str, str]:
+async def _shown(answer: Awaitable[PageAnswer], what: str) -> tuple[Any, str, str]:
+    """A search's outcome as the gallery, what the browser keeps of it, and the note above it."""
     try:
-        answer: PageAnswer = await asked
+        found = await answer
     except PageRefusal as refusal:
-        raise gr.Error(str(refusal), duration=8, print_exception=False) from None
-    pictures: list[tuple[Image.Image, str]] = [
-        (Image.open(BytesIO(hit.thumbnail)), f"{hit.score:.3f}  {hit.name}") for hit in answer.hits
-    ]
-    kept = json.dumps([(hit.id, hit.name) for hit in answer.hits])
-    steps = ", ".join(f"{step} {ms:.1f} ms" for step, ms in answer.timings_ms.items())
-    return pictures, kept, f"**{len(pictures)}** nearest to **{what}** ({steps})"
+        return [], "[]", f"**Not searched:** {refusal}."  # gr.Error would say no more than "Error" outside the queue
+    pictures = [(_opened(hit.thumbnail), f"{hit.score:.3f}  {PurePosixPath(hit.name).name}") for hit in found.hits]
+    kept = json.dumps([(hit.id, hit.name) for hit in found.hits])
+    steps = ", ".join(f"{step} {ms:.1f} ms" for step, ms in found.timings_ms.items())
+    note = f"**{len(pictures)}** nearest to **{what}** ({steps}). Click one to search with it."
+    return gr.Gallery(pictures, selected_index=None), kept, note
+
+
+def _opened(jpeg: bytes) -> Image.Image:
+    return Image.open(BytesIO(jpeg))

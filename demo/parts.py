@@ -30,10 +30,12 @@ class PageAnswer:
 
 @dataclass(frozen=True, slots=True)
 class PageParts:
-    """The calls that the page makes, and what it says of the catalogue: one line ``about``, the k to begin with."""
+    """The calls that the page makes, what it says of the catalogue in one line, its k, and the most bytes of an upload."""
 
     search: Callable[[bytes, int], Awaitable[PageAnswer]]
     more_like: Callable[[int, int], Awaitable[PageAnswer]]
+    thumbnail: Callable[[int], Awaitable[bytes]]
     about: str
     k: int
     max_k: int
+    max_bytes: int

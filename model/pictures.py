@@ -28,7 +28,6 @@ SUFFIXES = frozenset(
         *(".avif", ".heic", ".heif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm"),
     )
 )
-NAMES = "JPEG, PNG, WebP, AVIF, HEIC, GIF, TIFF or BMP"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,7 @@ def read_picture(data: bytes, limits: Limits = Limits()) -> Picture:
     except ImageFault:
         raise
     except UnidentifiedImageError:
-        raise UnsupportedImage(f"the bytes are not a picture that can be read; send {NAMES}") from None
+        raise UnsupportedImage("the bytes are not a picture in a format that can be read") from None
     except Image.DecompressionBombError:
         raise ImageTooLarge(_too_many_pixels("far more", limits)) from None
     except Exception as error:  # decoders of hostile bytes raise nearly anything: OSError, SyntaxError, struct.error …
