@@ -66,7 +66,7 @@ def open_database(folder: Path, *, writable: bool = False) -> sqlite3.Connection
             f"{folder} is not a catalogue: it {what}; make one with: python cli.py build PHOTOS --out {folder}"
         )
     mode = "mode=rw" if writable else "mode=ro" if os.access(folder, os.W_OK) else "mode=ro&immutable=1"
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True, check_same_thread=False)
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True, timeout=1, check_same_thread=False)
     connection.execute("PRAGMA foreign_keys=ON")
     return connection
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,6 +28,12 @@ SUFFIXES = frozenset(
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
         *(".avif", ".heic", ".heif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm"),
     )
+)
+
+# How files of those formats begin, to tell a damaged picture from bytes that never were one.
+SIGNATURES = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n|RIFF....WEBP|GIF8[79]a|BM|II\*\0|MM\0\*|....ftyp(avif|avis|hei|mif1|msf1)|\0\0\0\x0cjP  ",
+    re.DOTALL,
 )
 
 
@@ -82,6 +89,8 @@ def read_picture(data: bytes, limits: Limits = Limits()) -> Picture:
     except ImageFault:
         raise
     except UnidentifiedImageError:
+        if SIGNATURES.match(data):
+            raise UnreadableImage("the picture is cut off or damaged near its beginning") from None
         raise UnsupportedImage("the bytes are not a picture in a format that can be read") from None
     except Image.DecompressionBombError:
         raise ImageTooLarge(_too_many_pixels("far more", limits)) from None

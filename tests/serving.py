@@ -1,0 +1,107 @@
+"""Start a server as a user would, wait until it is ready, and end every process of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).resolve().parent.parent
+READY_SECONDS = 90
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server: where it answers, and where its log is."""
+
+    url: str
+    log: Path
+
+    def search(self, *images: bytes, **fields: Any) -> httpx.Response:
+        """POST /search."""
+        return self.post("search", [("images", image) for image in images], fields)
+
+    def post(self, route: str, files: list[tuple[str, bytes]], fields: dict[str, Any]) -> httpx.Response:
+        """POST a multipart form."""
+        data = {name: str(value) for name, value in fields.items()}
+        return httpx.post(f"{self.url}/{route}", files=files, data=data, timeout=60)
+
+    def json(self, route: str, body: Any) -> httpx.Response:
+        """POST a JSON body."""
+        return httpx.post(f"{self.url}/{route}", json=body, timeout=60)
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def serving(catalogue: Path | None, log: Path, **settings: str) -> Iterator[Server]:
+    """Serve a catalogue, by BentoML's own command; ``settings`` are more environment variables."""
+    environment = settings | ({"LENS_CATALOGUE": str(catalogue)} if catalogue else {})
+    command = [sys.executable, "-m", "bentoml", "serve", "service:ImageSearch"]
+    with running(command, log, cwd=ROOT, **environment) as server:
+        yield server
+
+
+@contextmanager
+def running(command: list[str], log: Path, cwd: Path, **environment: str) -> Iterator[Server]:
+    """Run a command that serves HTTP on the port it is given with --port; ready when /readyz says so."""
+    port = free_port()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", str(port)],
+            cwd=cwd,
+            env=os.environ | {"BENTOML_DO_NOT_TRACK": "True"} | environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a process group of its own, so that BentoML's children end with it
+        )
+    server = Server(f"http://127.0.0.1:{port}", log)
+    try:
+        wait_until_ready(server, process)
+        yield server
+    finally:
+        end(process)
+
+
+def wait_until_ready(server: Server, process: subprocess.Popen[bytes]) -> None:
+    """Return when the server answers /readyz; fail, with its log, when it ends or takes too long."""
+    until = time.monotonic() + READY_SECONDS
+    while time.monotonic() < until:
+        assert process.poll() is None, f"the server ended:\n{server.log.read_text()[-3000:]}"
+        try:
+            if httpx.get(f"{server.url}/readyz", timeout=5).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    raise AssertionError(f"not ready after {READY_SECONDS} s:\n{server.log.read_text()[-3000:]}")
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ask the process to stop, as Ctrl-C would, and end whatever of its group is left."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            pass
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()

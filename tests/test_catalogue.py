@@ -1,0 +1,138 @@
+"""A catalogue folder opens as what it is, or is refused with a sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from index import Catalogue, CatalogueMismatch, CatalogueNotFound, DamagedIndex, open_catalogue
+from model import ExtractorCard
+
+
+@pytest.fixture
+def copy(catalogue: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(catalogue, tmp_path / "copy"))
+
+
+@pytest.fixture
+def opened(catalogue: Path) -> Iterator[Catalogue]:
+    opened = open_catalogue(catalogue)
+    yield opened
+    opened.close()
+
+
+def test_it_says_what_it_holds(opened: Catalogue, card: ExtractorCard) -> None:
+    assert (opened.info.count, len(opened)) == (59, 59)
+    assert (opened.info.model, opened.info.dim, opened.info.metric) == (card.model, card.dim, "cosine")
+    assert (opened.info.fingerprint, opened.info.generation) == (card.fingerprint, 1)
+
+
+def test_every_item_finds_itself_first(opened: Catalogue) -> None:
+    items = opened.items(range(1, 60))
+    assert len(items) == 59
+    for item_id in items:
+        vector = opened.vector(item_id)
+        assert vector is not None
+        (hits,) = opened.search(vector[None], 3)
+        assert (hits[0].item.id, hits[0].score) == (item_id, pytest.approx(1, abs=1e-5))
+        assert hits[0].score >= hits[1].score >= hits[2].score
+        (others,) = opened.search(vector[None], 3, without=[item_id])
+        assert [hit.item.id for hit in others[:2]] == [hit.item.id for hit in hits[1:]]
+
+
+def test_hits_equal_the_exact_search(opened: Catalogue) -> None:
+    queries = np.stack([opened.vector(item_id) for item_id in range(1, 60)])  # type: ignore[misc]
+    for hits, truth in zip(opened.search(queries, 10), opened.search_exactly(queries, 10), strict=True):
+        assert [hit.item.id for hit in hits] == truth.labels.tolist()
+
+
+def test_items_are_found_by_key_and_missing_ones_left_out(opened: Catalogue) -> None:
+    key = opened.items([7])[7].key
+    assert opened.items_by_key([key, "no such"])[key].id == 7
+    assert opened.items([99]) == {}
+    assert opened.vector(99) is None
+    assert opened.thumbnail(99) is None
+    assert (opened.thumbnail(7) or b"").startswith(b"\xff\xd8")
+
+
+def test_many_ids_at_once_are_no_trouble_for_sqlite(opened: Catalogue) -> None:
+    assert len(opened.items(list(range(40_000)))) == 59
+
+
+def test_it_opens_from_a_folder_that_cannot_be_written(copy: Path, tmp_path: Path) -> None:
+    # A read-only mount, as a container's layer is: permissions alone do not hold root back.
+    point = tmp_path / "mounted"
+    point.mkdir()
+    mounted = subprocess.run(["mount", "--bind", "-o", "ro", copy, point], capture_output=True).returncode == 0
+    if mounted:
+        subprocess.run(["mount", "-o", "remount,ro,bind", point], check=True, capture_output=True)
+    else:
+        point = copy
+        for path in (*copy.rglob("*"), copy):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+    before = sorted(path.name for path in point.iterdir())
+    try:
+        opened = open_catalogue(point)
+        assert len(opened.items([1])) == 1
+        opened.close()
+        assert sorted(path.name for path in point.iterdir()) == before
+        if mounted:
+            assert not os.access(point, os.W_OK)
+    finally:
+        if mounted:
+            subprocess.run(["umount", "--lazy", point], check=True)
+        copy.chmod(0o755)
+
+
+def test_a_folder_that_is_none_says_so(tmp_path: Path) -> None:
+    with pytest.raises(CatalogueNotFound, match="is not a folder"):
+        open_catalogue(tmp_path / "none")
+    with pytest.raises(CatalogueNotFound, match=r"has no catalogue.sqlite; make one with: python cli.py build"):
+        open_catalogue(tmp_path)
+    (tmp_path / "catalogue.sqlite").write_text("not a database, whatever its name says " * 30)
+    with pytest.raises(CatalogueNotFound, match="not a catalogue's database"):
+        open_catalogue(tmp_path)
+
+
+def test_another_extractor_is_refused_with_both_fingerprints(opened: Catalogue, card: ExtractorCard) -> None:
+    opened.check_made_with(card.fingerprint)
+    with pytest.raises(CatalogueMismatch, match=f"{card.model}.*{card.fingerprint[:12]}.*abcdef"):
+        opened.check_made_with("abcdef")
+
+
+def set_meta(folder: Path, name: str, value: object) -> None:
+    connection = sqlite3.connect(folder / "catalogue.sqlite")
+    with connection:
+        connection.execute("UPDATE meta SET value = ? WHERE name = ?", (json.dumps(value), name))
+    connection.close()
+
+
+def test_a_newer_format_another_dim_and_a_missing_index_are_refused(copy: Path) -> None:
+    set_meta(copy, "format_version", 99)
+    with pytest.raises(CatalogueMismatch, match="format 99; this version reads format 1"):
+        open_catalogue(copy)
+    set_meta(copy, "format_version", 1)
+    set_meta(copy, "dim", 64)
+    with pytest.raises(Exception, match="1280-d vectors where 64-d"):
+        open_catalogue(copy)
+    set_meta(copy, "dim", 1280)
+    (copy / "base-000001.hnsw").unlink()
+    with pytest.raises(DamagedIndex, match="is missing; restore or rebuild"):
+        open_catalogue(copy)
+
+
+def test_an_index_of_another_size_than_the_items_is_refused(copy: Path) -> None:
+    connection = sqlite3.connect(copy / "catalogue.sqlite")
+    with connection:
+        connection.execute("DELETE FROM items WHERE id = 5")
+    connection.close()
+    with pytest.raises(DamagedIndex, match="holds 59 vectors, the catalogue 58 items"):
+        open_catalogue(copy)
