@@ -63,7 +63,9 @@ except (SettingsFault, IndexFault, ModelFault) as fault:
 # Without LENS_CATALOGUE the catalogue is the one packed with the bento. BentoML finds a model only on a class.
 PACKED = None if SETTINGS.catalogue else bentoml.models.BentoModel(f"{MODEL_NAME}:latest")
 if PACKED is not None and PACKED.stored is None:
-    raise SystemExit("error: no catalogue to serve: set LENS_CATALOGUE=DIR, or pack one first with: python cli.py pack DIR")
+    raise SystemExit(
+        "error: no catalogue to serve: set LENS_CATALOGUE=DIR, or pack one first with: python cli.py pack DIR"
+    )
 TRAFFIC = {"timeout": SETTINGS.timeout}
 PAGE = LazyPage("/demo")
 

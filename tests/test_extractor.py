@@ -68,7 +68,8 @@ def test_the_fingerprint_depends_on_weights_and_preprocessing(extractor: TimmExt
 
 
 @pytest.mark.parametrize(
-    ("model", "dim", "edge"), [("resnet50.tv_in1k", 2048, 224), ("vit_tiny_patch16_224", 192, 224), ("inception_v3", 2048, 299)]
+    ("model", "dim", "edge"),
+    [("resnet50.tv_in1k", 2048, 224), ("vit_tiny_patch16_224", 192, 224), ("inception_v3", 2048, 299)],
 )
 def test_any_timm_model_takes_weights_from_a_file(model: str, dim: int, edge: int, tmp_path: Path) -> None:
     network = timm.create_model(model).eval()
@@ -76,7 +77,9 @@ def test_any_timm_model_takes_weights_from_a_file(model: str, dim: int, edge: in
     extractor = build_extractor(model, tmp_path / "weights.pth")
     assert (extractor.card.dim, extractor.card.preprocessing.size) == (dim, (edge, edge))
     pixels = np.random.default_rng(0).integers(0, 256, (1, edge, edge, 3), dtype=np.uint8)
-    mean, std = (np.array(value, np.float32) for value in (extractor.card.preprocessing.mean, extractor.card.preprocessing.std))
+    mean, std = (
+        np.array(value, np.float32) for value in (extractor.card.preprocessing.mean, extractor.card.preprocessing.std)
+    )
     with torch.inference_mode():
         inputs = torch.from_numpy(((pixels / np.float32(255) - mean) / std).transpose(0, 3, 1, 2))
         expected = network.forward_head(network.forward_features(inputs), pre_logits=True).numpy()

@@ -1,0 +1,118 @@
+"""The page at /demo in a real browser: upload, neighbours, click to go on; on a phone; and on two workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.serving import Server, serving
+
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+HITS = "#hits .thumbnail-item"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        yield browser
+        browser.close()
+
+
+def opened(browser: Browser, server: Server, width: int = 1280, height: int = 900) -> Page:
+    page = browser.new_page(viewport={"width": width, "height": height})
+    page.set_default_timeout(30_000)
+    page.goto(f"{server.url}/demo")
+    expect(page.get_by_text("How many (k)")).to_be_visible(timeout=30_000)
+    return page
+
+
+def upload(page: Page, photo: Path) -> None:
+    page.set_input_files("input[type=file]", photo)
+    expect(page.locator("#note")).to_contain_text("nearest to your picture")
+
+
+def loaded(page: Page) -> list[bool]:
+    """Whether each picture on the page has arrived."""
+    page.wait_for_function("[...document.querySelectorAll('#hits img')].every(image => image.complete)")
+    return page.eval_on_selector_all("#hits img", "images => images.map(image => image.naturalWidth > 0)")
+
+
+def test_a_picture_finds_its_neighbours_and_a_click_goes_on(
+    browser: Browser, server: Server, photos: list[Path]
+) -> None:
+    page = opened(browser, server)
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
+    upload(page, photos[30])
+    assert loaded(page) == [True] * 10
+    captions = page.locator("#hits .caption-label").all_inner_texts()
+    assert captions[0] == f"1.000 {photos[30].name}"
+    page.locator(HITS).nth(3).click()
+    name = captions[3].split()[1]
+    expect(page.locator("#note")).to_contain_text(f"nearest to interiors/{name}")
+    assert f"1.000 {photos[30].name}" not in page.locator("#hits .caption-label").all_inner_texts()
+    assert page.locator(HITS).count() == 10
+    page.locator("input[type=number]").fill("4")
+    page.get_by_role("button", name="Search").click()
+    expect(page.locator("#note")).to_contain_text("4 nearest to")
+    assert name in page.inner_text("#note")  # still the clicked one
+    assert [url for url in requested if not url.startswith((server.url, "data:", "blob:"))] == []
+    page.close()
+
+
+def test_what_cannot_be_read_is_said_on_the_page(browser: Browser, server: Server, tmp_path: Path) -> None:
+    page = opened(browser, server)
+    (tmp_path / "text.jpg").write_text("text")
+    page.set_input_files("input[type=file]", tmp_path / "text.jpg")
+    expect(page.locator("#note")).to_contain_text("Not searched: the bytes are not a picture")
+    page.close()
+
+
+def test_a_picture_with_a_turned_orientation_reaches_the_search_as_it_was_sent(
+    browser: Browser, server: Server, photos: list[Path], tmp_path: Path
+) -> None:
+    from PIL import ExifTags, Image
+
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    with Image.open(photos[31]) as image:
+        image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    page = opened(browser, server)
+    upload(page, tmp_path / "turned.jpg")
+    assert photos[31].name in page.locator("#hits .caption-label").first.inner_text()
+    page.close()
+
+
+def test_it_fits_a_phone(browser: Browser, server: Server, photos: list[Path]) -> None:
+    page = opened(browser, server, 390, 844)
+    upload(page, photos[30])
+    assert all(loaded(page))
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    lefts = {round(box["x"]) for hit in page.locator(HITS).all() if (box := hit.bounding_box())}
+    assert len(lefts) == 2  # two columns
+    page.close()
+
+
+def test_it_works_on_two_workers(browser: Browser, catalogue: Path, photos: list[Path], tmp_path: Path) -> None:
+    with serving(catalogue, tmp_path / "log", LENS_WORKERS="2") as server:
+        for _ in range(4):  # each visit's requests fall on either worker
+            page = opened(browser, server)
+            upload(page, photos[30])
+            assert all(loaded(page))
+            page.locator(HITS).nth(1).click()
+            expect(page.locator("#note")).to_contain_text("nearest to interiors/")
+            assert all(loaded(page))
+            page.close()
+        answered = [line for line in (tmp_path / "log").read_text().splitlines() if "path=/demo/gradio_api/run" in line]
+        assert {line.partition("ImageSearch:")[2][:1] for line in answered} == {"1", "2"}

@@ -1,0 +1,285 @@
+"""The served process, over HTTP: finds altered copies, batches, isolates bad pictures, and answers errors by name."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import struct
+import zlib
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import bentoml
+import httpx
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from model import ExtractorCard
+from tests.serving import Server, serving
+
+TEXT = b"this is text"
+
+
+def jpeg(image: Image.Image, quality: int = 95) -> bytes:
+    buffer = BytesIO()
+    image.convert("RGB").save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def cropped(image: Image.Image) -> Image.Image:
+    width, height = image.size
+    left, top = round(width * 0.1), round(height * 0.1)
+    return image.crop((left, top, width - left, height - top))
+
+
+COPIES = {
+    "flipped": lambda image: jpeg(ImageOps.mirror(image)),
+    "cropped to 80 %": lambda image: jpeg(cropped(image)),
+    "JPEG quality 20": lambda image: jpeg(image, 20),
+    "grey": lambda image: jpeg(ImageOps.grayscale(image)),
+    "half the size": lambda image: jpeg(image.resize((image.width // 2, image.height // 2), Image.Resampling.LANCZOS)),
+}
+
+
+def test_altered_copies_find_their_original_first(server: Server, photos: list[Path], samples: Path) -> None:
+    right, missed = 0, []
+    for name, alter in COPIES.items():
+        for at in range(0, len(photos), 20):
+            part = photos[at : at + 20]
+            images = [alter(Image.open(photo).convert("RGB")) for photo in part]
+            answer = server.search(*images, k=1)
+            assert answer.status_code == 200, answer.text
+            for photo, result in zip(part, answer.json()["results"], strict=True):
+                hit = result["hits"][0]["key"] == photo.relative_to(samples).as_posix()
+                right += hit
+                missed += [] if hit else [(name, photo.name)]
+    recall = right / (len(COPIES) * len(photos))
+    print(f"recall@1 of altered copies: {recall:.4f} (missed: {missed})")
+    assert recall >= 0.97, missed
+
+
+def test_an_answer_has_the_contracts_shape(server: Server, photos: list[Path], card: ExtractorCard) -> None:
+    answer = server.search(photos[0].read_bytes(), k=3).json()
+    assert answer.keys() == {"results", "generation", "model", "timings_ms"}
+    assert (answer["generation"], answer["model"]) == (1, card.model)
+    assert answer["timings_ms"].keys() == {"decode", "embed", "search"}
+    assert all(value >= 0 for value in answer["timings_ms"].values())
+    (result,) = answer["results"]
+    assert result["batch_size"] >= 1
+    assert [hit.keys() for hit in result["hits"]] == [{"id", "key", "score", "metadata"}] * 3
+    scores = [hit["score"] for hit in result["hits"]]
+    assert scores[0] == pytest.approx(1, abs=1e-5)
+    assert scores == sorted(scores, reverse=True)
+    assert result["hits"][0]["metadata"]["label"] == "imagenet"
+
+
+def test_concurrent_requests_share_batches_and_answer_as_they_would_alone(server: Server, photos: list[Path]) -> None:
+    blobs = [photo.read_bytes() for photo in photos[:32]]
+    alone = [server.search(blob, k=5).json()["results"][0] for blob in blobs]
+
+    async def together() -> list[dict[str, Any]]:
+        async with httpx.AsyncClient(limits=httpx.Limits(max_connections=32), timeout=60) as client:
+            requests = [client.post(f"{server.url}/search", files={"images": blob}, data={"k": "5"}) for blob in blobs]
+            answers = await asyncio.gather(*requests)
+        assert {answer.status_code for answer in answers} == {200}
+        return [answer.json()["results"][0] for answer in answers]
+
+    shared = asyncio.run(together())
+    assert {result["batch_size"] for result in alone} == {1}
+    assert max(result["batch_size"] for result in shared) > 1
+    for one, other in zip(alone, shared, strict=True):
+        assert [hit["id"] for hit in one["hits"]] == [hit["id"] for hit in other["hits"]]
+        assert [hit["score"] for hit in one["hits"]] == pytest.approx([hit["score"] for hit in other["hits"]], abs=1e-4)
+
+
+def test_hundreds_of_requests_on_shared_connections_all_succeed(server: Server, photos: list[Path]) -> None:
+    blobs = [photo.read_bytes() for photo in photos if photo.parent.name == "imagenet"]
+
+    async def load() -> list[int]:
+        async with httpx.AsyncClient(limits=httpx.Limits(max_connections=16), timeout=60) as client:
+            requests = [client.post(f"{server.url}/search", files={"images": blobs[n % 20]}) for n in range(400)]
+            return [answer.status_code for answer in await asyncio.gather(*requests)]
+
+    assert set(asyncio.run(load())) == {200}
+
+
+def test_one_bad_picture_among_sixteen_is_an_error_in_its_place(server: Server, photos: list[Path]) -> None:
+    images = [photo.read_bytes() for photo in photos[:16]]
+    expected = [result["hits"][0]["id"] for result in server.search(*images, k=1).json()["results"]]
+    images[5] = TEXT
+    answer = server.search(*images, k=1)
+    assert answer.status_code == 200
+    results = answer.json()["results"]
+    assert results[5].keys() == {"error"}
+    assert results[5]["error"].keys() == {"code", "message", "hint"}
+    assert results[5]["error"]["code"] == "unsupported_image"
+    del results[5], expected[5]
+    assert [result["hits"][0]["id"] for result in results] == expected
+
+
+def huge_png() -> bytes:
+    header = b"IHDR" + struct.pack(">IIBBBBB", 20_000, 10_000, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 1000) + b"IDAT"
+
+
+def test_a_single_bad_picture_is_also_the_status(server: Server, photos: list[Path]) -> None:
+    whole = photos[0].read_bytes()
+    for data, status, code in (
+        (TEXT, 415, "unsupported_image"),
+        (whole[: len(whole) // 2], 400, "unreadable_image"),
+        (b"", 400, "unreadable_image"),
+        (huge_png(), 413, "image_too_large"),
+    ):
+        answer = server.search(data)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+        assert answer.json()["results"] == [{"error": answer.json()["error"]}]
+
+
+def test_bad_requests_are_told_what_was_wrong(server: Server, photos: list[Path]) -> None:
+    image = photos[0].read_bytes()
+    files = [("images", image)]
+    cases: list[tuple[httpx.Response, int, str]] = [
+        (server.search(image, k=0), 422, "k: "),
+        (server.search(image, k=1001), 422, "k: 1001 is more than the 1000 allowed"),
+        (server.search(image, k="many"), 422, "k: "),
+        (server.search(image, where='{"label": "cats"}'), 422, "where: "),
+        (server.search(image, top=3), 422, "top: "),
+        (server.post("search", [("picture", image)], {}), 422, "picture: there is no file field"),
+        (server.post("search", files * 65, {}), 400, "Too many files"),
+        (server.post("embed", files, {"k": 3}), 422, "k: "),
+        (httpx.post(f"{server.url}/search", data={"images": "http://127.0.0.1:1/a.jpg"}), 415, "multipart/form-data"),
+        (server.post("search", [("images", image)], {"images": "text"}), 422, "images: send a file"),
+        (httpx.post(f"{server.url}/search", files={"other": b""}, data={}), 422, "other: "),
+        (server.json("search", {"images": []}), 415, "multipart/form-data"),
+        (
+            httpx.post(f"{server.url}/search", content=b"x", headers={"content-type": "multipart/form-data"}),
+            400,
+            "multipart",
+        ),
+        (
+            httpx.post(
+                f"{server.url}/search",
+                content=b"--a\r\nbroken",
+                headers={"content-type": "multipart/form-data; boundary=a"},
+            ),
+            422,
+            "images: send at least one file",
+        ),
+        (
+            httpx.post(f"{server.url}/query", content=b"{", headers={"content-type": "application/json"}),
+            400,
+            "not JSON",
+        ),
+        (httpx.post(f"{server.url}/query", content=b"{}", headers={"content-type": "text/plain"}), 415, "text/plain"),
+        (server.json("query", []), 422, "the body: "),
+        (server.json("query", {"queries": []}), 422, "queries: "),
+        (server.json("query", {"queries": [{}]}), 422, "queries.0: "),
+        (server.json("query", {"queries": [{"id": 1, "image": "x"}]}), 422, "queries.0: "),
+        (server.json("query", {"queries": [{"url": "http://127.0.0.1:1/"}]}), 422, "queries.0.url: "),
+        (server.json("query", {"queries": [{"id": 1}] * 65}), 422, "65 in one request are more than the 64"),
+        (server.json("query", {"queries": [{"id": 2**70}]}), 422, "queries.0.id: "),
+        (server.json("items/get", {}), 422, "the body: "),
+        (server.json("items/get", {"ids": ["x"]}), 422, "ids.0: "),
+    ]
+    for answer, status, message in cases:
+        error = answer.json()["error"]
+        assert answer.status_code == status, error
+        assert message in error["message"]
+        assert error["hint"]
+        assert "Traceback" not in answer.text
+
+
+def test_a_url_in_a_file_field_is_never_fetched(server: Server) -> None:
+    body = b'--b\r\nContent-Disposition: form-data; name="images"\r\n\r\nhttp://127.0.0.1:1/a.jpg\r\n--b--\r\n'
+    answer = httpx.post(
+        f"{server.url}/search", content=body, headers={"content-type": "multipart/form-data; boundary=b"}
+    )
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_field")
+
+
+def test_queries_by_picture_and_by_id_mix_in_one_request(server: Server, photos: list[Path]) -> None:
+    picture = base64.b64encode(photos[3].read_bytes()).decode()
+    body = {"queries": [{"image": picture}, {"id": 4}, {"image": "???"}, {"id": 999}], "k": 2}
+    answer = server.json("query", body)
+    assert answer.status_code == 200
+    by_picture, by_id, bad, missing = answer.json()["results"]
+    assert by_picture["hits"][0]["score"] == pytest.approx(1, abs=1e-5)
+    assert by_id["batch_size"] is None
+    assert 4 not in [hit["id"] for hit in by_id["hits"]]
+    assert bad["error"]["code"] == "bad_request"
+    assert missing["error"]["code"] == "item_not_found"
+    assert server.json("query", {"queries": [{"id": 999}]}).status_code == 404
+    as_url = {"queries": [{"image": "data:image/jpeg;base64," + picture}], "k": 2}
+    assert server.json("query", as_url).json()["results"][0]["hits"] == by_picture["hits"]
+
+
+def test_embeddings_are_unit_vectors_and_agree_with_the_search(server: Server, photos: list[Path]) -> None:
+    answer = server.post(
+        "embed", [("images", photos[0].read_bytes()), ("images", TEXT), ("images", photos[1].read_bytes())], {}
+    )
+    first, bad, second = answer.json()["embeddings"]
+    assert (answer.json()["dim"], answer.json()["model"]) == (1280, "tf_efficientnet_lite0")
+    assert bad["error"]["code"] == "unsupported_image"
+    assert np.linalg.norm([first, second], axis=1) == pytest.approx(1, abs=1e-5)
+    results = server.search(photos[0].read_bytes(), k=59).json()["results"][0]["hits"]
+    (score,) = [hit["score"] for hit in results if hit["key"].endswith(photos[1].name)]
+    assert np.dot(first, second) == pytest.approx(score, abs=1e-4)
+
+
+def test_items_come_with_metadata_and_thumbnails(server: Server) -> None:
+    first, missing = server.json("items/get", {"ids": [1, 999]}).json()["items"]
+    assert Image.open(BytesIO(base64.b64decode(first["thumbnail"]))).format == "JPEG"
+    assert first.keys() == {"id", "key", "sha256", "added_at", "metadata", "thumbnail"}
+    assert missing["error"]["code"] == "item_not_found"
+    (same,) = server.json("items/get", {"keys": [first["key"]], "thumbnail": False}).json()["items"]
+    assert same == {**first, "thumbnail": None}
+
+
+def test_k_beyond_the_catalogue_gives_all_of_it(server: Server, photos: list[Path]) -> None:
+    assert len(server.search(photos[0].read_bytes(), k=1000).json()["results"][0]["hits"]) == 59
+
+
+def test_bentomls_own_client_works(server: Server, photos: list[Path]) -> None:
+    with bentoml.SyncHTTPClient(server.url) as client:
+        answer = client.search(images=[photos[0], photos[1]], k=2)
+        assert [len(result["hits"]) for result in answer["results"]] == [2, 2]
+        assert client.query(queries=[{"id": 1}], k=1)["results"][0]["hits"]
+
+
+def test_health_metrics_and_docs_answer(server: Server) -> None:
+    for path in ("healthz", "livez", "readyz", "metrics", "docs.json"):
+        assert httpx.get(f"{server.url}/{path}").status_code == 200, path
+    paths = httpx.get(f"{server.url}/docs.json").json()["paths"]
+    assert {"/search", "/query", "/embed", "/items/get"} <= paths.keys()
+    assert paths["/search"]["post"]["requestBody"]["content"].keys() == {"multipart/form-data"}
+
+
+def test_the_door_does_not_import_what_only_the_network_needs(server: Server) -> None:
+    (door,) = [
+        pid
+        for pid in Path("/proc").glob("[0-9]*")
+        if (line := (pid / "cmdline").read_bytes().split(b"\0"))
+        and b"ImageSearch" in line
+        and b"_bentoml_impl.worker.service" in line
+        and server.url.rsplit(":", 1)[1].encode() in (pid / "environ").read_bytes()
+    ]
+    mapped = (door / "maps").read_text()
+    assert "libtorch" not in mapped
+    assert "base-000001.hnsw" in mapped  # the index is mapped, not loaded
+
+
+def test_limits_come_from_settings(catalogue: Path, photos: list[Path], tmp_path: Path) -> None:
+    limits = {"LENS_MAX_REQUEST_BYTES": "200000", "LENS_MAX_BYTES": "100000", "LENS_MAX_K": "5", "LENS_DEMO": "0"}
+    with serving(catalogue, tmp_path / "log", **limits) as server:
+        small = [photo for photo in photos if photo.stat().st_size < 90_000]
+        assert server.search(small[0].read_bytes()).status_code == 200
+        assert (
+            server.search(*[photo.read_bytes() for photo in small[:8]]).json()["error"]["code"] == "request_too_large"
+        )
+        assert server.search(bytes(150_000)).json()["error"]["code"] == "image_too_large"
+        assert server.search(small[0].read_bytes(), k=6).status_code == 422
+        assert len(server.search(small[0].read_bytes()).json()["results"][0]["hits"]) == 5
+        assert httpx.get(f"{server.url}/demo/").status_code == 404
