@@ -12,10 +12,10 @@ import binascii
 import json
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 import bentoml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -60,7 +60,13 @@ class SearchFields(_Strict):
     """The text fields of POST /search."""
 
     k: Count | None = None
-    where: Literal[None] = Field(None, description="filters are not in this version")
+    where: Any = Field(None, description="a filter; not in this version")
+
+    @field_validator("where")
+    @classmethod
+    def _is_not_there_yet(cls, value: Any) -> None:
+        if value is not None:
+            raise ValueError("filters are not in this version")
 
 
 class QueryOne(_Strict):
@@ -182,7 +188,8 @@ def _check(fields: type[Checked], value: Any) -> Checked:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the body"
-        raise RequestFault(INVALID_FIELD, f"{place}: {first['msg'].lower()}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise RequestFault(INVALID_FIELD, f"{place}: {message[0].lower()}{message[1:]}") from None
 
 
 def check_counts(settings: Settings, *, k: int | None, queries: int) -> int:

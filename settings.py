@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Positive = Annotated[int, Field(ge=1)]
@@ -36,6 +36,14 @@ class Settings(BaseSettings):
     max_batch: int = Field(32, ge=2, description="pictures in one batch of the network")
     timeout: Positive = Field(60, description="seconds after which a request is given up")
     demo: bool = Field(True, description="whether the page is served at /demo")
+
+    @field_validator("catalogue")
+    @classmethod
+    def _is_seen_from_where_the_user_is(cls, path: Path | None) -> Path | None:
+        # BentoML imports the service of a bento from inside the bento's folder; the shell's PWD is still the user's.
+        if path is None or path.exists():
+            return path
+        return Path(os.environ.get("PWD", ".")) / path
 
 
 def read_settings() -> Settings:

@@ -11,12 +11,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.serving import Server, serving
 
 FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
+    *("--headless", "--no-sandbox", "--disable-gpu"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
 HITS = "#hits .thumbnail-item"
 

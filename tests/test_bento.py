@@ -1,0 +1,60 @@
+"""pack and bentoml build make a bento that serves, page and all, from an empty folder, without this checkout."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.serving import ROOT, running
+
+
+@pytest.fixture(scope="module")
+def home(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BentoML home with the packed catalogue and the built bento in it."""
+    home = tmp_path_factory.mktemp("bentoml")
+    for command in (["cli.py", "pack", str(catalogue)], ["-m", "bentoml", "build"]):
+        done = subprocess.run(
+            [sys.executable, *command],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            env=os.environ | {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"},
+        )
+        assert done.returncode == 0, done.stderr + done.stdout
+    return home
+
+
+def test_the_bento_holds_what_serving_needs_and_no_more(home: Path) -> None:
+    (bento,) = [path for path in (home / "bentos" / "bentolens").iterdir() if path.is_dir()]
+    sources = {path.relative_to(bento / "src").as_posix() for path in (bento / "src").rglob("*.py")}
+    assert {"service.py", "settings.py", "model/extractor.py", "index/kernel.py", "demo/page.py"} <= sources
+    assert not [name for name in sources if name.startswith(("tests/", "benchmarks/")) or name == "cli.py"]
+    assert "hnswlib" not in (bento / "env" / "python" / "requirements.txt").read_text()
+    assert "bentolens_catalogue" in (bento / "bento.yaml").read_text()
+
+
+def test_the_bento_serves_from_an_empty_folder(home: Path, photos: list[Path], tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    command = [sys.executable, "-m", "bentoml", "serve", "bentolens:latest"]
+    with running(command, tmp_path / "log", cwd=empty, BENTOML_HOME=str(home)) as server:
+        answer = server.search(photos[0].read_bytes(), k=2)
+        assert answer.status_code == 200
+        assert answer.json()["results"][0]["hits"][0]["key"].endswith(photos[0].name)
+        assert "BentoLens" in httpx.get(f"{server.url}/demo/", timeout=60).text
+    assert list(empty.iterdir()) == []
+
+
+def test_another_catalogue_can_be_mounted_over_it_by_a_relative_path(
+    home: Path, catalogue: Path, photos: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").symlink_to(catalogue)
+    command = [sys.executable, "-m", "bentoml", "serve", "bentolens:latest"]
+    environment = {"BENTOML_HOME": str(home), "LENS_CATALOGUE": "elsewhere", "PWD": str(tmp_path)}
+    with running(command, tmp_path / "log", cwd=tmp_path, **environment) as server:
+        assert server.search(photos[0].read_bytes(), k=2).status_code == 200

@@ -1,0 +1,73 @@
+"""The calls to the Extractor: the workaround for BentoML's client is still needed, is in force, and its limits hold."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+import bentoml
+import numpy as np
+import pytest
+from _bentoml_impl.client.proxy2 import AsyncClient, SessionManager
+
+from contract import RequestFault
+from embedding_client import EmbeddingClient
+
+PIXELS = np.zeros((2, 4, 4, 3), np.uint8)
+
+
+def test_upstream_still_closes_a_session_that_is_in_use() -> None:
+    """Fails when BentoML mends issue 5540: then embedding_client.py can go back to a plain call."""
+    assert bentoml.__version__ == "1.4.39"
+    source = inspect.getsource(SessionManager.get_session)
+    assert "await self._session.close()" in source
+    parameters = inspect.signature(SessionManager.__init__).parameters
+    assert (parameters["max_requests"].default, parameters["max_age"].default) == (100, 300.0)
+
+
+def test_sessions_are_kept() -> None:
+    client = AsyncClient("http://127.0.0.1:1", server_ready_timeout=0)
+    steady = EmbeddingClient(lambda: SimpleNamespace(to_async=client))
+    assert steady._call is client
+    assert (client._session_manager.max_requests, client._session_manager.max_age) == (math.inf, math.inf)
+
+
+def answering(*outcomes: Any) -> EmbeddingClient:
+    """A client whose calls end one after the other as told."""
+    remaining = iter(outcomes)
+
+    async def embed(pixels: np.ndarray) -> np.ndarray:
+        if isinstance(outcome := next(remaining), Exception):
+            raise outcome
+        return outcome
+
+    return EmbeddingClient(lambda: SimpleNamespace(to_async=SimpleNamespace(embed=embed)))
+
+
+ROWS = np.array([[0.6, 0.8, 3], [1, 0, 2]], np.float32)
+
+
+def test_vectors_and_batch_sizes_come_apart() -> None:
+    vectors, sizes = asyncio.run(answering(ROWS).embed(PIXELS))
+    assert vectors.tolist() == ROWS[:, :2].tolist()
+    assert sizes == [3, 2]
+
+
+def test_a_connection_closed_under_a_call_is_tried_once_more() -> None:
+    vectors, _ = asyncio.run(answering(aiohttp.ServerDisconnectedError(), ROWS).embed(PIXELS))
+    assert len(vectors) == 2
+    with pytest.raises(RequestFault, match="closed the connection"):
+        asyncio.run(answering(aiohttp.ServerDisconnectedError(), aiohttp.ServerDisconnectedError(), ROWS).embed(PIXELS))
+
+
+@pytest.mark.parametrize(
+    "error", [bentoml.exceptions.ServiceUnavailable("busy"), TimeoutError(), aiohttp.ClientPayloadError()]
+)
+def test_an_extractor_that_does_not_answer_is_a_503(error: Exception) -> None:
+    with pytest.raises(RequestFault) as raised:
+        asyncio.run(answering(error, ROWS).embed(PIXELS))
+    assert raised.value.kind.status == 503
