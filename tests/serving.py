@@ -95,7 +95,7 @@ def wait_until_ready(server: Server, process: subprocess.Popen[bytes]) -> None:
 def end(process: subprocess.Popen[bytes]) -> None:
     """Ask the process to stop, as Ctrl-C would, and end whatever of its group is left."""
     if process.poll() is None:
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=15)
     with suppress(ProcessLookupError):
