@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sqlite3
 import sys
 import time
 from collections.abc import Iterable
@@ -33,7 +34,7 @@ class PortTaken(Exception):
     """The address to serve on cannot be had."""
 
 
-NAMED_ERRORS = (ImageFault, IndexFault, ModelFault, PortTaken, SettingsFault, SourceNotFound, OSError)
+NAMED_ERRORS = (ImageFault, IndexFault, ModelFault, PortTaken, SettingsFault, SourceNotFound, OSError, sqlite3.Error)
 
 
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -47,6 +48,8 @@ class Verbs(click.Group):
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
+        except BrokenPipeError:  # the reader of our output has gone: click ends quietly
+            raise
         except NAMED_ERRORS as error:
             stderr.print(f"error: {' '.join(str(error).split())}", markup=False)
             context.exit(1)

@@ -16,7 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import CatalogueWriter, EmptyCatalogue, Entry, start_catalogue
-from model import ExtractorCard, ImageFault, ImageTooLarge, Limits, looks_like_a_picture, read_picture, thumbnail
+from model import (
+    ExtractorCard,
+    ImageFault,
+    ImageTooLarge,
+    Limits,
+    WeightsMismatch,
+    looks_like_a_picture,
+    read_picture,
+    thumbnail,
+)
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
@@ -78,7 +87,7 @@ def find_sources(sources: Sequence[Path]) -> Sources:
             # A name that is not UTF-8 can be neither stored nor sent as it is; escapes keep it readable and distinct.
             key = os.fsencode(prefix + below.as_posix()).decode("utf-8", "backslashreplace")
             if looks_like_a_picture(path) or path == source:
-                found.files.append(SourceFile(key, path, path.resolve().parent.name))
+                found.files.append(SourceFile(key, path, path.parent.resolve().name))
             else:
                 found.others.append(key)
     if len({file.key for file in found.files}) < len(found.files):
@@ -142,8 +151,8 @@ def build_catalogue(
     """Embed every picture and write the catalogue ``out``; go on with a build of it that was broken off.
 
     A file that cannot be read is skipped, with its reason in the report. Whatever interrupts this leaves ``out``
-    untouched and keeps the finished part for the next call. Raises CatalogueExists, CatalogueMismatch, EmptyCatalogue
-    or OSError.
+    untouched and keeps the finished part for the next call. Raises CatalogueExists, CatalogueMismatch, EmptyCatalogue,
+    WeightsMismatch (vectors that are not numbers) or OSError.
     """
     card = extractor.card
     writer = start_catalogue(
@@ -232,6 +241,10 @@ def _embed_and_write(
     begun = time.perf_counter()
     vectors = extractor.embed(np.stack([prepared.pixels for _, prepared in group]))
     embedded = time.perf_counter()
+    if not np.isfinite(vectors).all():
+        raise WeightsMismatch(
+            f"{extractor.card.model} with these weights gives vectors that are not numbers; use others"
+        )
     writer.add(
         [
             Entry(

@@ -58,7 +58,8 @@ def build_page(parts: PageParts) -> gr.Blocks:
         jpeg = await parts.thumbnail(item_id)
         return *found, json.dumps([item_id, name]), _opened(jpeg)
 
-    with gr.Blocks(title="BentoLens", analytics_enabled=False) as page:
+    # Uploads, and the thumbnails that Gradio writes out to show them, are gone from the disk an hour later.
+    with gr.Blocks(title="BentoLens", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.Markdown(f"# BentoLens\nFind the pictures that look like yours, among {parts.about}.", elem_id="head")
         with gr.Row():
             with gr.Column(scale=1, min_width=280):

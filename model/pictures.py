@@ -18,8 +18,8 @@ from model.errors import ImageFault, ImageTooLarge, UnreadableImage, Unsupported
 
 Image.init()  # all decoders now, not in the middle of a request
 pillow_heif.register_heif_opener()
-# Our own limit is checked below, and says more; Pillow's warning would only print a second time.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# What Pillow warns of (a large picture, odd metadata) is checked here or does no harm; a log does not need it.
+warnings.filterwarnings("ignore", module="PIL")
 
 # Only formats that Pillow decodes itself: EPS, for one, would start Ghostscript on a stranger's bytes.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF", "JPEG2000", "PPM")

@@ -15,11 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
+import torch
 from PIL import Image
 
 from index import CatalogueExists, CatalogueMismatch, EmptyCatalogue, open_catalogue
 from index.writer import CatalogueWriter
-from model import Limits
+from model import Limits, WeightsMismatch, build_extractor
 from model.extractor import TimmExtractor
 from pipeline import BuildReport, SourceNotFound, build_catalogue, find_sources
 from tests.serving import ROOT
@@ -128,6 +130,15 @@ def test_a_catalogue_is_replaced_only_on_request(folder: Path, tmp_path: Path, e
     with pytest.raises(CatalogueExists, match="is not a catalogue, so it is left alone"):
         build(folder, tmp_path / "mine", extractor, overwrite=True)
     assert (tmp_path / "mine" / "diary.txt").exists()
+
+
+def test_weights_that_give_no_numbers_are_refused(folder: Path, tmp_path: Path) -> None:
+    network = timm.create_model("resnet18")
+    torch.nn.init.constant_(network.conv1.weight, float("nan"))
+    torch.save(network.state_dict(), tmp_path / "nan.pth")
+    with pytest.raises(WeightsMismatch, match="not numbers"):
+        build(folder, tmp_path / "out", build_extractor("resnet18", tmp_path / "nan.pth"))
+    assert not (tmp_path / "out").exists()
 
 
 class Stopped(Exception):
