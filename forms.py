@@ -18,7 +18,7 @@ import bentoml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from contract import BAD_REQUEST, BODY_TOO_LARGE, INVALID_FIELD, WRONG_MEDIA, RequestFault
 from settings import Settings
@@ -166,13 +166,16 @@ async def read_json(request: Request, fields: type[Checked], settings: Settings)
 async def _bounded(request: Request, settings: Settings) -> AsyncGenerator[bytes, None]:
     """The body as it streams in, given up as soon as it is larger than allowed."""
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > settings.max_request_bytes:
-            raise RequestFault(
-                BODY_TOO_LARGE, f"the request has more than the {settings.max_request_bytes:,} bytes allowed"
-            )
-        yield chunk
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > settings.max_request_bytes:
+                raise RequestFault(
+                    BODY_TOO_LARGE, f"the request has more than the {settings.max_request_bytes:,} bytes allowed"
+                )
+            yield chunk
+    except ClientDisconnect:
+        raise RequestFault(BAD_REQUEST, "the request broke off before its end") from None
 
 
 def _json_or_text(value: str) -> Any:

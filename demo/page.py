@@ -103,7 +103,8 @@ async def _shown(answer: Awaitable[PageAnswer], what: str) -> tuple[Any, str, st
     pictures = [(_opened(hit.thumbnail), f"{hit.score:.3f}  {PurePosixPath(hit.name).name}") for hit in found.hits]
     kept = json.dumps([(hit.id, hit.name) for hit in found.hits])
     steps = ", ".join(f"{step} {ms:.1f} ms" for step, ms in found.timings_ms.items())
-    note = f"**{len(pictures)}** nearest to **{what}** ({steps}). Click one to search with it."
+    # As code, since a file's name may be Markdown, and Markdown can make a browser fetch things.
+    note = f"**{len(pictures)}** nearest to `{what.replace('`', chr(39))}` ({steps}). Click one to search with it."
     return gr.Gallery(pictures, selected_index=None), kept, note
 
 
