@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_SECONDS = 90
@@ -93,11 +94,14 @@ def wait_until_ready(server: Server, process: subprocess.Popen[bytes]) -> None:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Ask the process to stop, as Ctrl-C would, and end whatever of its group is left."""
+    """Press Ctrl-C, wait, and end what is left: BentoML's workers lead sessions of their own."""
+    family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=15)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
     process.wait()
+    for member in family:
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
