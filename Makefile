@@ -47,7 +47,7 @@ catalogue: $(READY) $(if $(filter $(SAMPLES),$(PHOTOS)),samples)  ## build the c
 	@if [ -d "$(CATALOGUE)" ]; then echo "the catalogue of $(PHOTOS) is there already; make rebuild reads the photos again"; \
 	else $(BUILD); fi
 
-rebuild: $(READY)  ## read PHOTOS again and replace its catalogue
+rebuild: $(READY) $(if $(filter $(SAMPLES),$(PHOTOS)),samples)  ## read PHOTOS again and replace its catalogue
 	@$(BUILD) --overwrite
 
 run: catalogue  ## set up, build the catalogue of PHOTOS (the samples) and serve it, API and page

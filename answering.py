@@ -141,6 +141,8 @@ class Answers:
 
     async def by_id(self, item_id: int) -> Query | RequestFault:
         """An item as a query that needs no embedding, or the fault when there is no such item."""
+        if not 0 <= item_id < 2**63:  # more than SQLite can look for
+            return _no_item(item_id)
         vector = await asyncio.to_thread(self._catalogue.vector, item_id)
         return _no_item(item_id) if vector is None else Query(vector, itself=item_id)
 
@@ -148,12 +150,9 @@ class Answers:
         """Items by id, or else by key, in order."""
         return await asyncio.to_thread(self._items, ids, keys, thumbnails)
 
-    async def thumbnail(self, item_id: int) -> bytes:
-        """An item's thumbnail as JPEG bytes. Raises RequestFault when there is no such item."""
-        jpeg = await asyncio.to_thread(self._catalogue.thumbnail, item_id)
-        if jpeg is None:
-            raise _no_item(item_id)
-        return jpeg
+    async def thumbnail(self, item_id: int) -> bytes | None:
+        """An item's thumbnail as JPEG bytes, or None when there is no such item."""
+        return await asyncio.to_thread(self._catalogue.thumbnail, item_id)
 
     def _items(self, ids: list[int] | None, keys: list[str] | None, thumbnails: bool) -> ItemsAnswer:
         names = ids if ids is not None else keys or []

@@ -17,11 +17,21 @@ from typing import Any
 import click
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 
 from answering import Query, fill_in, milliseconds_since, open_pair, search_answer, to_pixels
 from contract import ErrorAnswer
 from index import IndexFault, check_place
-from model import ExtractorCard, ImageFault, Limits, ModelFault, UnreadableImage, build_extractor, open_extractor
+from model import (
+    ExtractorCard,
+    ImageFault,
+    Limits,
+    ModelFault,
+    UnreadableImage,
+    build_extractor,
+    open_extractor,
+    read_file,
+)
 from packing import pack_catalogue
 from pipeline import BuildReport, SourceNotFound, build_catalogue, find_sources
 from progress import Bars
@@ -37,7 +47,7 @@ class PortTaken(Exception):
 NAMED_ERRORS = (ImageFault, IndexFault, ModelFault, PortTaken, SettingsFault, SourceNotFound, OSError, sqlite3.Error)
 
 
-stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+stderr = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 
@@ -51,7 +61,7 @@ class Verbs(click.Group):
         except BrokenPipeError:  # the reader of our output has gone: click ends quietly
             raise
         except NAMED_ERRORS as error:
-            stderr.print(f"error: {' '.join(str(error).split())}", markup=False)
+            stderr.print(f"error: {' '.join(str(error).split())}")
             context.exit(1)
         except KeyboardInterrupt:
             stderr.print("stopped")
@@ -62,7 +72,7 @@ class Verbs(click.Group):
 def cli() -> None:
     """Reverse image search over your own pictures.
 
-    Results go to stdout, everything else to stderr. Exit codes: 0 good, 1 an error (one line), 2 wrong usage.
+    Results go to stdout, everything else to stderr. Exit codes: 0 good, 1 an error (one line), 2 wrong usage, 130 Ctrl-C.
     """
 
 
@@ -96,9 +106,11 @@ def build(
     """
     begun = time.perf_counter()
     settings = read_settings()
+    out = out.expanduser().resolve()  # a link to a catalogue stays a link
+    weights = weights.expanduser() if weights else None
     check_place(out, overwrite=overwrite)
     found = find_sources([source.expanduser() for source in sources])
-    with stderr.status(f"loading {model}"):
+    with stderr.status(f"loading {escape(model)}"):
         extractor = build_extractor(model, weights)
     try:
         with Bars(stderr) as bars:
@@ -124,7 +136,7 @@ def _limits(settings: Settings) -> Limits:
 
 def _tell(report: BuildReport, out: Path, seconds: float, as_json: bool) -> None:
     for skip in report.skipped[:SHOWN_SKIPS]:
-        stderr.print(f"skipped {skip['key']}: {skip['reason']}", markup=False)
+        stderr.print(f"skipped {skip['key']}: {skip['reason']}")
     if (more := len(report.skipped) - SHOWN_SKIPS) > 0:
         stderr.print(f"… and {more} more; all of them are in {out / 'report.json'}")
     if as_json:
@@ -176,7 +188,7 @@ def search(folder: Path, images: tuple[Path, ...], k: int | None, as_json: bool)
     for image, result in zip(images, answer.results, strict=True):
         if isinstance(result, ErrorAnswer):
             failed = True
-            stderr.print(f"error: {image}: {result.error.message}", markup=False)
+            stderr.print(f"error: {image}: {result.error.message}")
         elif not as_json:
             for hit in result.hits:
                 click.echo(
@@ -188,7 +200,9 @@ def search(folder: Path, images: tuple[Path, ...], k: int | None, as_json: bool)
 
 def _read(image: Path, card: ExtractorCard, limits: Limits) -> np.ndarray | ImageFault:
     try:
-        return to_pixels(image.read_bytes(), card.preprocessing, limits)
+        return to_pixels(read_file(image, limits)[0], card.preprocessing, limits)
+    except ImageFault as fault:
+        return fault
     except OSError as error:
         return UnreadableImage(f"the file cannot be read ({error.strerror})")
 

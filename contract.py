@@ -12,6 +12,8 @@ from pydantic import BaseModel, Field
 from index import DamagedIndex, Hit, IndexFault, Item
 from model import ImageFault, ImageTooLarge, ModelFault, UnreadableImage, UnsupportedImage
 
+LONGEST_MESSAGE = 400  # characters
+
 
 class ErrorBody(BaseModel):
     """What went wrong, for a program (``code``), for a person (``message``), and what to do next (``hint``)."""
@@ -126,6 +128,7 @@ BODY_TOO_LARGE = Kind(
     "request_too_large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "send fewer or smaller pictures in one request"
 )
 NOT_READY = Kind("extractor_unavailable", HTTPStatus.SERVICE_UNAVAILABLE, "try again in a few seconds")
+TIMED_OUT = Kind("timed_out", HTTPStatus.SERVICE_UNAVAILABLE, "try again later, or with fewer pictures in one request")
 UNEXPECTED = Kind("internal_error", HTTPStatus.INTERNAL_SERVER_ERROR, "report this with the server's log")
 
 # The first row that an error is an instance of tells it.
@@ -134,7 +137,9 @@ KINDS: tuple[tuple[type[Exception], Kind], ...] = (
     (
         UnsupportedImage,
         Kind(
-            "unsupported_image", HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send JPEG, PNG, WebP, AVIF, HEIC, GIF, TIFF or BMP"
+            "unsupported_image",
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "send JPEG, PNG, WebP, AVIF, HEIC, GIF, TIFF, BMP, JPEG 2000 or PPM",
         ),
     ),
     (UnreadableImage, Kind("unreadable_image", HTTPStatus.BAD_REQUEST, "check that the file opens and was sent whole")),
@@ -150,7 +155,7 @@ KINDS: tuple[tuple[type[Exception], Kind], ...] = (
     (ModelFault, Kind("model_unavailable", HTTPStatus.SERVICE_UNAVAILABLE, "the operator must see to the model")),
 )
 
-REQUEST_KINDS = (BAD_REQUEST, WRONG_MEDIA, INVALID_FIELD, NOT_FOUND, BODY_TOO_LARGE, NOT_READY, UNEXPECTED)
+REQUEST_KINDS = (BAD_REQUEST, WRONG_MEDIA, INVALID_FIELD, NOT_FOUND, BODY_TOO_LARGE, NOT_READY, TIMED_OUT, UNEXPECTED)
 STATUSES: dict[str, int] = {kind.code: kind.status for kind in (*REQUEST_KINDS, *(kind for _, kind in KINDS))}
 
 
@@ -165,6 +170,9 @@ def error_answer(error: Exception) -> ErrorAnswer:
     """The body that tells an error; one without a name is not described, since its text may hold paths."""
     kind = kind_of(error)
     message = "something went wrong that is not the request's fault" if kind is UNEXPECTED else str(error)
+    # What a caller sent may be quoted in it: too long to repeat, or half a surrogate pair, which no answer can carry.
+    message = message.encode("utf-8", "backslashreplace").decode()
+    message = message if len(message) <= LONGEST_MESSAGE else message[:LONGEST_MESSAGE] + "…"
     return ErrorAnswer(error=ErrorBody(code=kind.code, message=message, hint=kind.hint))
 
 

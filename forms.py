@@ -16,6 +16,7 @@ from typing import Annotated, Any, Self, TypeVar
 
 import bentoml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
@@ -24,7 +25,7 @@ from contract import BAD_REQUEST, BODY_TOO_LARGE, INVALID_FIELD, WRONG_MEDIA, Re
 from settings import Settings
 
 Checked = TypeVar("Checked", bound=BaseModel)
-Count = Annotated[int, Field(ge=1, strict=False)]
+Count = Annotated[int, Field(ge=1)]
 
 
 class Form(bentoml.IODescriptor):
@@ -49,7 +50,7 @@ class SearchForm(PicturesForm):
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class NoFields(_Strict):
@@ -105,6 +106,16 @@ class ItemsFields(_Strict):
     keys: list[str] | None = None
     thumbnail: bool = True
 
+    @field_validator("keys")
+    @classmethod
+    def _is_text(cls, keys: list[str] | None) -> list[str] | None:
+        for key in keys or ():
+            try:
+                key.encode()
+            except UnicodeEncodeError:
+                raise ValueError("half a surrogate pair is no text") from None
+        return keys
+
     @model_validator(mode="after")
     def _names_one_thing(self) -> Self:
         if (self.ids is None) == (self.keys is None):
@@ -124,15 +135,21 @@ async def read_multipart(request: Request, fields: type[Checked], settings: Sett
     """The files of the field ``images``, in order, and the other fields, checked. Raises RequestFault."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise RequestFault(WRONG_MEDIA, "this route takes multipart/form-data with one or more files named images")
+    tail = bytearray()
     try:
         form = await MultiPartParser(
-            request.headers, _bounded(request, settings), max_files=settings.max_images, max_fields=16
+            request.headers, _bounded(request, settings, tail), max_files=settings.max_images, max_fields=16
         ).parse()
     except MultiPartException as error:
+        if error.message.startswith("Too many files"):
+            raise RequestFault(
+                INVALID_FIELD, f"images: more than the {settings.max_images} allowed in one request"
+            ) from None
         raise RequestFault(BAD_REQUEST, f"the multipart body cannot be read: {error.message}") from None
     except (KeyError, ValueError):  # no boundary, or header bytes that are no text
         raise RequestFault(BAD_REQUEST, "the multipart body cannot be read: its headers are broken") from None
     try:
+        _check_end(request, tail)
         images, texts = [], {}
         for name, value in form.multi_items():
             if name == "images":
@@ -163,8 +180,15 @@ async def read_json(request: Request, fields: type[Checked], settings: Settings)
     return _check(fields, value)
 
 
-async def _bounded(request: Request, settings: Settings) -> AsyncGenerator[bytes, None]:
-    """The body as it streams in, given up as soon as it is larger than allowed."""
+def _check_end(request: Request, tail: bytearray) -> None:
+    """Refuse a multipart body without its closing boundary: the parser would drop its last part and say nothing."""
+    _, options = parse_options_header(request.headers["content-type"])
+    if b"--" + options[b"boundary"] + b"--" not in tail:
+        raise RequestFault(BAD_REQUEST, "the multipart body cannot be read: it breaks off before its closing boundary")
+
+
+async def _bounded(request: Request, settings: Settings, tail: bytearray | None = None) -> AsyncGenerator[bytes, None]:
+    """The body as it streams in, given up as soon as it is larger than allowed; its last bytes are left in ``tail``."""
     size = 0
     try:
         async for chunk in request.stream():
@@ -173,6 +197,8 @@ async def _bounded(request: Request, settings: Settings) -> AsyncGenerator[bytes
                 raise RequestFault(
                     BODY_TOO_LARGE, f"the request has more than the {settings.max_request_bytes:,} bytes allowed"
                 )
+            if tail is not None:
+                tail[:] = (tail + chunk)[-1024:]
             yield chunk
     except ClientDisconnect:
         raise RequestFault(BAD_REQUEST, "the request broke off before its end") from None

@@ -19,10 +19,10 @@ from index import CatalogueWriter, EmptyCatalogue, Entry, start_catalogue
 from model import (
     ExtractorCard,
     ImageFault,
-    ImageTooLarge,
     Limits,
     WeightsMismatch,
     looks_like_a_picture,
+    read_file,
     read_picture,
     thumbnail,
 )
@@ -122,18 +122,15 @@ class _Prepared:
 
 
 def _prepare(file: SourceFile, card: ExtractorCard, limits: Limits, labels: bool) -> _Prepared:
-    stat = file.path.stat()
-    if stat.st_size > limits.bytes:  # told before it is read into memory
-        raise ImageTooLarge(f"the picture has {stat.st_size:,} bytes, more than the {limits.bytes:,} allowed")
-    data = file.path.read_bytes()
+    data, facts = read_file(file.path, limits)
     picture = read_picture(data, limits)
     return _Prepared(
         pixels=card.preprocessing.to_pixels(picture.image),
         metadata=picture.metadata() | ({"label": file.label} if labels else {}),
         sha256=hashlib.sha256(data).hexdigest(),
         thumbnail=thumbnail(picture.image),
-        size=stat.st_size,
-        mtime_ns=stat.st_mtime_ns,
+        size=facts.st_size,
+        mtime_ns=facts.st_mtime_ns,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
 import logging
@@ -16,11 +17,13 @@ import bentoml
 import numpy as np
 from pydantic import BaseModel
 from starlette.applications import Starlette
-from starlette.responses import Response
-from starlette.routing import Mount
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
 
 from answering import Answers, Asked, open_pair
 from contract import (
+    TIMED_OUT,
     EmbedAnswer,
     ErrorAnswer,
     ItemsAnswer,
@@ -66,7 +69,8 @@ if PACKED is not None and PACKED.stored is None:
     raise SystemExit(
         "error: no catalogue to serve: set LENS_CATALOGUE=DIR, or pack one first with: python cli.py pack DIR"
     )
-TRAFFIC = {"timeout": SETTINGS.timeout}
+# Past our own timeout, which is told in our own words, BentoML's ends what did not heed it.
+TRAFFIC = {"timeout": SETTINGS.timeout + 10}
 PAGE = LazyPage("/demo")
 
 
@@ -82,12 +86,15 @@ def answered(route: Callable[..., Awaitable[BaseModel]]) -> Callable[..., Awaita
     async def respond(self: Any, ctx: bentoml.Context, **unread: Any) -> Response:
         sole: ErrorAnswer | None = None
         try:
-            answer = await route(self, ctx)
+            async with asyncio.timeout(SETTINGS.timeout):
+                answer = await route(self, ctx)
             if isinstance(answer, ListAnswer) and (sole := answer.sole_error()):
                 body = json.dumps(sole.model_dump() | answer.model_dump(mode="json"))
             else:
                 body = answer.model_dump_json()
         except Exception as error:
+            if isinstance(error, TimeoutError):
+                error = RequestFault(TIMED_OUT, f"there was no answer within {SETTINGS.timeout} s")
             sole = error_answer(error)
             body = sole.model_dump_json()
             if (status := status_of(sole)) >= 500:
@@ -117,8 +124,18 @@ class Extractor:
         return np.hstack([self._engine.embed(pixels), size])
 
 
+async def index(_: Request) -> Response:
+    """What is at /, in place of BentoML's page, which would load a tag manager and badges from elsewhere."""
+    if SETTINGS.demo:
+        return RedirectResponse("demo/")
+    return PlainTextResponse("BentoLens. The routes are described at /docs.json.\n")
+
+
 # A Starlette app, since BentoML lets requests that it does not know pass by one, so that /docs.json stays reachable.
-@bentoml.asgi_app(Starlette(routes=[Mount("/demo", PAGE)] if SETTINGS.demo else []), path="/")
+PAGES = Starlette(routes=[Route("/", index), *([Mount("/demo", PAGE)] if SETTINGS.demo else [])])
+
+
+@bentoml.asgi_app(PAGES, path="/")
 @bentoml.service(name="ImageSearch", workers=SETTINGS.workers, traffic=TRAFFIC)
 class ImageSearch:
     """Finds the pictures of a catalogue that look like the ones sent."""
@@ -194,5 +211,7 @@ class ImageSearch:
         result = answer.results[0]
         if isinstance(result, ErrorAnswer):
             raise PageRefusal(f"{result.error.message}; {result.error.hint}")
-        hits = [PageHit(hit.id, hit.key, hit.score, await self._answers.thumbnail(hit.id)) for hit in result.hits]
+        hits = [
+            PageHit(hit.id, hit.key, hit.score, await self._answers.thumbnail(hit.id) or b"") for hit in result.hits
+        ]
         return PageAnswer(hits, answer.timings_ms)

@@ -19,7 +19,7 @@ class SettingsFault(Exception):
 class Settings(BaseSettings):
     """What the service and the command line can be told; the README's table of settings is held to this class."""
 
-    model_config = SettingsConfigDict(env_prefix="LENS_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="LENS_", frozen=True, extra="ignore", env_ignore_empty=True)
 
     catalogue: Path | None = Field(None, description="the catalogue folder to serve; without it, the one in the bento")
     k: Positive = Field(10, description="hits for each query when the request names no k")
@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     @classmethod
     def _is_seen_from_where_the_user_is(cls, path: Path | None) -> Path | None:
         # BentoML imports the service of a bento from inside the bento's folder; the shell's PWD is still the user's.
-        if path is None or path.exists():
+        if path is None or (path := path.expanduser()).exists():
             return path
         return Path(os.environ.get("PWD", ".")) / path
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -44,14 +46,19 @@ class LazyPage:
 def _mount(path: str, parts: PageParts) -> Any:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    # Uploads are their owner's alone; one folder for all workers, since any of them may answer the next request.
+    private = Path(tempfile.gettempdir()) / f"bentolens-page-{os.getuid()}"
+    private.mkdir(mode=0o700, exist_ok=True)
+    os.environ.setdefault("GRADIO_TEMP_DIR", str(private))
     import gradio
     from fastapi import FastAPI
 
     from demo.page import CSS, THEME, build_page
 
-    return gradio.mount_gradio_app(
+    page = build_page(parts)
+    app = gradio.mount_gradio_app(
         FastAPI(openapi_url=None),
-        build_page(parts),
+        page,
         path=path,
         root_path=path,
         max_file_size=parts.max_bytes,
@@ -61,3 +68,6 @@ def _mount(path: str, parts: PageParts) -> Any:
         show_error=True,
         ssr_mode=False,
     )
+    # Until this is set, as launch() would, Gradio takes any path of this machine that a request names for an upload.
+    page.has_launched = True
+    return app

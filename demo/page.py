@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable
 from io import BytesIO
@@ -9,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 from PIL import Image
 
 from demo.parts import PageAnswer, PageParts, PageRefusal
@@ -34,8 +36,16 @@ CSS = """
 
 
 def _as_sent(payload: Any) -> str | None:
-    """Hand on the uploaded file untouched: reading it is the search's part, and so are its errors."""
-    return payload.path if payload is not None else None
+    """Hand on the uploaded file untouched: reading it is the search's part, and so are its errors.
+
+    The path comes from the browser, so only a file that was uploaded here is taken.
+    """
+    if payload is None:
+        return None
+    path = Path(payload.path).resolve()
+    if not path.is_relative_to(Path(get_upload_folder()).resolve()) or not path.is_file():
+        raise gr.Error("upload a picture first", print_exception=False)
+    return str(path)
 
 
 def build_page(parts: PageParts) -> gr.Blocks:
@@ -44,19 +54,24 @@ def build_page(parts: PageParts) -> gr.Blocks:
     async def by_picture(path: str | None, k: float) -> tuple[Any, ...]:
         if path is None:
             return [], "[]", BEGIN, ""
-        return *await _shown(parts.search(Path(path).read_bytes(), int(k)), "your picture"), ""
+        data = await asyncio.to_thread(Path(path).read_bytes)
+        return *await _shown(parts.search(data, int(k)), "your picture"), ""
+
+    async def by_item(item: Any, k: float) -> tuple[Any, ...]:
+        match item:
+            case [int(item_id), str(name)]:
+                return *await _shown(parts.more_like(item_id, int(k)), name), json.dumps(item)
+        return [], "[]", BEGIN, ""
 
     async def again(path: str | None, asked: str, k: float) -> tuple[Any, ...]:
-        if not asked:
-            return await by_picture(path, k)
-        item_id, name = json.loads(asked)
-        return *await _shown(parts.more_like(item_id, int(k)), name), asked
+        return await by_item(_parsed(asked), k) if asked else await by_picture(path, k)
 
     async def by_click(kept: str, k: float, clicked: gr.SelectData) -> tuple[Any, ...]:
-        item_id, name = json.loads(kept)[clicked.index]
-        found = await _shown(parts.more_like(item_id, int(k)), name)
-        jpeg = await parts.thumbnail(item_id)
-        return *found, json.dumps([item_id, name]), _opened(jpeg)
+        items, place = _parsed(kept), clicked.index
+        item = items[place] if isinstance(items, list) and isinstance(place, int) and 0 <= place < len(items) else None
+        found = await by_item(item, k)
+        jpeg = await parts.thumbnail(item[0]) if item and found[0] else None
+        return *found, _opened(jpeg) if jpeg else gr.skip()
 
     # Uploads, and the thumbnails that Gradio writes out to show them, are gone from the disk an hour later.
     with gr.Blocks(title="BentoLens", analytics_enabled=False, delete_cache=(600, 3600)) as page:
@@ -106,6 +121,13 @@ async def _shown(answer: Awaitable[PageAnswer], what: str) -> tuple[Any, str, st
     # As code, since a file's name may be Markdown, and Markdown can make a browser fetch things.
     note = f"**{len(pictures)}** nearest to `{what.replace('`', chr(39))}` ({steps}). Click one to search with it."
     return gr.Gallery(pictures, selected_index=None), kept, note
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
 
 
 def _opened(jpeg: bytes) -> Image.Image:

@@ -34,7 +34,7 @@ class PageParts:
 
     search: Callable[[bytes, int], Awaitable[PageAnswer]]
     more_like: Callable[[int, int], Awaitable[PageAnswer]]
-    thumbnail: Callable[[int], Awaitable[bytes]]
+    thumbnail: Callable[[int], Awaitable[bytes | None]]
     about: str
     k: int
     max_k: int

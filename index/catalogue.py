@@ -91,6 +91,7 @@ class Catalogue:
 
         Raises DimensionMismatch for queries of another length, DamagedIndex when the index file is broken.
         """
+        k = min(k, max(1, len(self)))
         found = self.index.search(vectors, k + len(without), max(ef, k + len(without)))
         return [self._hits(one, k, without) for one in found]
 
@@ -146,7 +147,12 @@ class Catalogue:
 
     def _query(self, sql: str, values: Sequence[Any]) -> list[Any]:
         with self._lock:
-            return self._connection.execute(sql, values).fetchall()
+            try:
+                return self._connection.execute(sql, values).fetchall()
+            except sqlite3.DatabaseError as error:
+                raise DamagedIndex(
+                    f"the catalogue's database cannot be read ({error}); restore or rebuild it"
+                ) from None
 
 
 def open_catalogue(folder: Path) -> Catalogue:

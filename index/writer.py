@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.build import EF_CONSTRUCTION, M, build_hnsw
-from index.errors import CatalogueExists, CatalogueMismatch, CatalogueNotFound
+from index.errors import CatalogueExists, CatalogueMismatch, CatalogueNotFound, DamagedIndex
 from index.reader import open_index
 from index.store import (
     DATABASE,
@@ -99,7 +99,10 @@ class CatalogueWriter:
         """Build the index file over all vectors; ``progress`` is told how many more are in. OSError: the disk is full."""
         base = self.partial / base_file(1)
         digest = build_hnsw(base, self._vectors(), len(self), self.dim, "cosine", progress=progress)
-        labels = open_index(base, self.dim, "cosine").file.labels()
+        try:
+            labels = open_index(base, self.dim, "cosine").file.labels()
+        except DamagedIndex as error:  # hnswlib does not say when the disk takes less than it writes
+            raise OSError(f"the index file was not written whole ({error}); is the disk full?") from None
         with self._connection:
             rows = enumerate(labels.tolist())
             self._connection.executemany("UPDATE items SET row = ?, vector = NULL WHERE id = ?", rows)
@@ -173,6 +176,9 @@ def _resume(partial: Path, model: str, fingerprint: str, dim: int, labelled: boo
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")
         connection.execute("BEGIN IMMEDIATE").connection.rollback()
         found = read_meta(connection, partial)
+        if not connection.execute("SELECT count(*) FROM items").fetchone()[0]:
+            connection.close()  # nothing would be lost by starting over
+            return None
         if found["fingerprint"] != fingerprint:
             raise CatalogueMismatch(
                 f"{partial} is a build that was broken off with {found['model']} ({found['fingerprint'][:12]}), not with "

@@ -17,7 +17,7 @@ from model.errors import (
     WeightsMismatch,
     WeightsNotFound,
 )
-from model.pictures import Limits, Picture, looks_like_a_picture, read_picture, thumbnail
+from model.pictures import Limits, Picture, looks_like_a_picture, read_file, read_picture, thumbnail
 from model.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ __all__ = [
     "looks_like_a_picture",
     "open_extractor",
     "read_card",
+    "read_file",
     "read_picture",
     "thumbnail",
 ]

@@ -36,7 +36,7 @@ def write_card(card: ExtractorCard, folder: Path) -> None:
 
 
 def read_card(folder: Path) -> ExtractorCard:
-    """Read an extractor folder's card. Raises DamagedExtractor when it is missing or contradicts its own fingerprint."""
+    """Read an extractor folder's card. Raises DamagedExtractor when it, or the weights, are missing or it was changed."""
     path = folder / CARD_FILE
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
@@ -49,5 +49,9 @@ def read_card(folder: Path) -> ExtractorCard:
     if card.fingerprint != fingerprint:
         raise DamagedExtractor(
             f"{path} was changed by hand: its fingerprint is {fingerprint[:12]}, not {card.fingerprint[:12]}"
+        )
+    if not (folder / WEIGHTS_FILE).is_file():
+        raise DamagedExtractor(
+            f"the extractor's weights, {folder / WEIGHTS_FILE}, are missing; build the catalogue again"
         )
     return card

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
@@ -80,7 +82,7 @@ def read_picture(data: bytes, limits: Limits = Limits()) -> Picture:
     if not data:
         raise UnreadableImage("the picture is empty (0 bytes)")
     if len(data) > limits.bytes:
-        raise ImageTooLarge(f"the picture has {len(data):,} bytes, more than the {limits.bytes:,} allowed")
+        raise ImageTooLarge(_too_many_bytes(len(data), limits))
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > limits.pixels:
@@ -93,13 +95,30 @@ def read_picture(data: bytes, limits: Limits = Limits()) -> Picture:
             raise UnreadableImage("the picture is cut off or damaged near its beginning") from None
         raise UnsupportedImage("the bytes are not a picture in a format that can be read") from None
     except Image.DecompressionBombError:
-        raise ImageTooLarge(_too_many_pixels("far more", limits)) from None
+        raise ImageTooLarge(_too_many_pixels("over 178 million", limits)) from None
     except Exception as error:  # decoders of hostile bytes raise nearly anything: OSError, SyntaxError, struct.error …
         raise UnreadableImage(f"the picture is cut off or damaged ({_first_line(error)})") from None
 
 
+def read_file(path: Path, limits: Limits = Limits()) -> tuple[bytes, os.stat_result]:
+    """A picture file's bytes, and what the system says of it; a pipe or a device is never read, nor a file too large.
+
+    Raises UnreadableImage, ImageTooLarge or OSError.
+    """
+    facts = path.stat()
+    if not stat.S_ISREG(facts.st_mode):
+        raise UnreadableImage("it is not a file (a folder, pipe or device)")
+    if facts.st_size > limits.bytes:
+        raise ImageTooLarge(_too_many_bytes(facts.st_size, limits))
+    return path.read_bytes(), facts
+
+
+def _too_many_bytes(found: int, limits: Limits) -> str:
+    return f"the picture has {found:,} bytes, more than the {limits.bytes:,} allowed"
+
+
 def _too_many_pixels(found: str, limits: Limits) -> str:
-    return f"the picture has {found} pixels, more than the {limits.pixels:,} allowed; send a smaller copy"
+    return f"the picture has {found} pixels, more than the {limits.pixels:,} allowed"
 
 
 def _first_line(error: Exception) -> str:

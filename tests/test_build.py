@@ -48,17 +48,21 @@ def test_bad_files_are_skipped_with_a_reason_each(folder: Path, tmp_path: Path, 
     (folder / "empty.png").touch()
     (folder / "gone.jpg").symlink_to(folder / "nowhere.jpg")
     (folder / "large.png").write_bytes(bytes(3_000_000))
+    os.mkfifo(folder / "pipe.jpg")
+    (folder / "device.jpg").symlink_to("/dev/zero")
     (folder / "notes.txt").write_text("shopping list")
     (folder / ".hidden.jpg").write_bytes(whole)
     shutil.copy(folder / "02.jpg", folder / "no_suffix")
     report = build(folder, tmp_path / "out", extractor, limits=Limits(bytes=2_000_000))
     reasons = {skip["key"]: skip["reason"] for skip in report.skipped}
-    assert reasons.keys() == {"text.jpg", "cut.jpg", "empty.png", "gone.jpg", "large.png"}
+    assert reasons.keys() == {"text.jpg", "cut.jpg", "empty.png", "gone.jpg", "large.png", "pipe.jpg", "device.jpg"}
     assert "not a picture" in reasons["text.jpg"]
     assert "cut off or damaged" in reasons["cut.jpg"]
     assert "0 bytes" in reasons["empty.png"]
     assert "No such file" in reasons["gone.jpg"]
     assert "3,000,000 bytes, more than the 2,000,000" in reasons["large.png"]
+    assert "not a file" in reasons["pipe.jpg"]
+    assert "not a file" in reasons["device.jpg"]
     assert (report.added, report.others) == (13, ["notes.txt"])
     stored = json.loads((tmp_path / "out" / "report.json").read_text())
     assert stored["skipped"] == report.skipped
@@ -112,6 +116,8 @@ def test_when_no_file_can_be_read_nothing_is_written(tmp_path: Path, extractor: 
     with pytest.raises(EmptyCatalogue, match=r"none of 1 files could be read.*a\.jpg: the bytes are not a picture"):
         build(tmp_path / "in", tmp_path / "out", extractor)
     assert not (tmp_path / "out").exists()
+    Image.new("RGB", (30, 30)).save(tmp_path / "in" / "a.jpg")
+    assert build(tmp_path / "in", tmp_path / "out", extractor, labels=True).added == 1  # and nothing stands in the way
 
 
 def test_a_catalogue_is_replaced_only_on_request(folder: Path, tmp_path: Path, extractor: TimmExtractor) -> None:

@@ -131,6 +131,17 @@ def test_a_newer_format_another_dim_and_a_missing_index_are_refused(copy: Path) 
         open_catalogue(copy)
 
 
+def test_a_database_damaged_while_it_is_open_is_told_by_name(copy: Path) -> None:
+    opened = open_catalogue(copy)
+    path = copy / "catalogue.sqlite"
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (path.stat().st_size - 4096))
+    with pytest.raises(DamagedIndex, match="database cannot be read"):
+        opened.items(list(range(60)))
+    opened.close()
+
+
 def test_an_index_of_another_size_than_the_items_is_refused(copy: Path) -> None:
     connection = sqlite3.connect(copy / "catalogue.sqlite")
     with connection:

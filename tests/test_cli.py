@@ -78,6 +78,23 @@ def test_search_answers_the_readable_pictures_and_exits_with_1(
     ]
 
 
+def test_any_k_and_a_pipe_are_no_trouble(catalogue: Path, photos: list[Path], tmp_path: Path) -> None:
+    import os
+
+    assert run("search", catalogue, photos[0], "--k", 10**22).stdout.count("\n") == 59
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert "it is not a file" in run("search", catalogue, tmp_path / "pipe.jpg").stderr
+
+
+def test_a_link_to_a_catalogue_stays_a_link(photos: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    done = run("build", photos[0], "--out", tmp_path / "link", "--model", "tf_efficientnet_lite0")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "catalogue.sqlite").is_file()
+
+
 def test_info_says_what_a_catalogue_holds(catalogue: Path) -> None:
     facts = json.loads(run("info", catalogue, "--json").stdout)
     assert (facts["count"], facts["dim"], facts["model"]) == (59, 1280, "tf_efficientnet_lite0")
@@ -111,6 +128,10 @@ def test_wrong_inputs_are_one_clear_line(catalogue: Path, photos: list[Path], sa
     assert "is not a catalogue" in refused("info", tmp_path / "none")
     assert "is not a catalogue" in refused("pack", tmp_path / "none")
     assert "is not a catalogue" in refused("serve", tmp_path / "none")
+    assert "no model named '[/red]'" in refused("build", samples, "--out", out, "--model", "[/red]")
+    broken = shutil.copytree(catalogue, tmp_path / "broken")
+    (broken / "extractor" / "weights.safetensors").unlink()
+    assert "are missing; build the catalogue again" in refused("serve", broken)
     assert "LENS_K='x' cannot be used" in refused("search", catalogue, photos[0], LENS_K="x")
     assert not out.exists()
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -87,6 +90,47 @@ def test_a_picture_with_a_turned_orientation_reaches_the_search_as_it_was_sent(
     page = opened(browser, server)
     upload(page, tmp_path / "turned.jpg")
     assert photos[31].name in page.locator("#hits .caption-label").first.inner_text()
+    page.close()
+
+
+def predicted(server: Server, function: int, *data: object) -> httpx.Response:
+    body = {"data": data, "fn_index": function, "session_hash": "x", "event_data": {"index": 0, "value": None}}
+    return httpx.post(f"{server.url}/demo/gradio_api/run/predict", json=body, timeout=20)
+
+
+def test_a_request_cannot_make_the_page_read_files_of_the_machine(server: Server, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.jpg"
+    secret.write_text("nobody's business")
+    os.mkfifo(tmp_path / "pipe")
+    assert httpx.get(f"{server.url}/demo/", timeout=60).status_code == 200
+    for path in (secret, tmp_path / "pipe", tmp_path / "none", tmp_path, Path("/etc/passwd")):
+        for named in ({"path": str(path)}, {"path": str(path), "meta": {"_type": "gradio.FileData"}}):
+            answer = predicted(server, 0, named, 3)
+            assert "nearest" not in answer.text
+            assert "not a picture" not in answer.text  # which would mean that it was read
+            assert "Errno" not in answer.text
+    uploads = Path(tempfile.gettempdir()) / f"bentolens-page-{os.getuid()}"
+    assert not [*uploads.rglob("secret.jpg"), *uploads.rglob("passwd")]
+    assert uploads.stat().st_mode & 0o077 == 0
+    assert httpx.get(f"{server.url}/livez", timeout=2).status_code == 200
+
+
+def test_nonsense_in_what_the_browser_keeps_is_no_error(server: Server) -> None:
+    assert httpx.get(f"{server.url}/demo/", timeout=60).status_code == 200
+    for asked in ("notjson", "[]", '[99999999999999999999999, "x"]', '[999, "x"]', '["a", 1]', "{}"):
+        assert predicted(server, 1, None, asked, 3).status_code == 200, asked
+    for kept in ("notjson", "[]", '[[12345, "a"]]', "7"):
+        assert predicted(server, 2, kept, 3).status_code == 200, kept
+
+
+def test_the_front_page_leads_to_it_and_asks_no_other_host(browser: Browser, server: Server) -> None:
+    page = browser.new_page()
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
+    page.goto(f"{server.url}/")
+    expect(page.get_by_text("How many (k)")).to_be_visible(timeout=30_000)
+    assert page.url == f"{server.url}/demo/"
+    assert [url for url in requested if not url.startswith((server.url, "data:", "blob:"))] == []
     page.close()
 
 
