@@ -90,7 +90,7 @@ def resident_mb(log: Path) -> float:
 
 def main() -> None:
     options = arguments(__doc__)
-    rounds, requests = (1, 200) if options.quick else (5, 800)
+    rounds, requests = (1, 200) if options.quick else (3, 320)
     blobs = [photo.read_bytes() for photo in sorted((SAMPLES / "imagenet").glob("*.jpg"))]
     raw: dict[str, Any] = {"model": MODEL, "rounds": []}
     with tempfile.TemporaryDirectory() as temporary:
