@@ -2,7 +2,9 @@
 
 BentoML 1.4.39's client closes its shared session every 100 calls and every 300 s while other calls are still in flight,
 which fails 5 to 10 % of them under load (upstream issue 5540); and it keeps idle connections longer than the server
-does. Both are mended here and nowhere else; tests/test_embedding_client.py notices when upstream has changed.
+does. Its batcher holds a request back for as long as requests lately waited on average, so that a minute of heavy load
+makes a lone request wait for seconds afterwards, with the network idle (docs/decisions/0007). All of it is mended here and
+nowhere else; tests/test_embedding_client.py notices when upstream has changed.
 """
 
 from __future__ import annotations
@@ -14,12 +16,18 @@ from typing import Any
 
 import aiohttp
 import numpy as np
+from bentoml._internal.marshal.dispatcher import Optimizer
 from bentoml.exceptions import BentoMLException
 from numpy.typing import NDArray
 
 from contract import NOT_READY, RequestFault
 
 ATTEMPTS = 2  # embedding has no side effect, so a connection that was closed under a call is worth one more
+
+
+def batch_without_waiting() -> None:
+    """Have BentoML's batcher start a batch as soon as the network is free; what arrives meanwhile is the next one."""
+    Optimizer.wait = property(lambda self: 0.0, lambda self, value: None)
 
 
 class EmbeddingClient:

@@ -34,7 +34,7 @@ from contract import (
     status_of,
 )
 from demo import LazyPage, PageAnswer, PageHit, PageParts, PageRefusal
-from embedding_client import EmbeddingClient
+from embedding_client import EmbeddingClient, batch_without_waiting
 from forms import (
     ItemsFields,
     ItemsForm,
@@ -72,6 +72,7 @@ if PACKED is not None and PACKED.stored is None:
 # Past our own timeout, which is told in our own words, BentoML's ends what did not heed it.
 TRAFFIC = {"timeout": SETTINGS.timeout + 10}
 PAGE = LazyPage("/demo")
+batch_without_waiting()
 
 
 def catalogue_folder(service: Any) -> Path:

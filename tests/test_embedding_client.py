@@ -13,9 +13,10 @@ import bentoml
 import numpy as np
 import pytest
 from _bentoml_impl.client.proxy2 import AsyncClient, SessionManager
+from bentoml._internal.marshal.dispatcher import Optimizer
 
 from contract import RequestFault
-from embedding_client import EmbeddingClient
+from embedding_client import EmbeddingClient, batch_without_waiting
 
 PIXELS = np.zeros((2, 4, 4, 3), np.uint8)
 
@@ -34,6 +35,17 @@ def test_sessions_are_kept() -> None:
     steady = EmbeddingClient(lambda: SimpleNamespace(to_async=client))
     assert steady._call is client
     assert (client._session_manager.max_requests, client._session_manager.max_age) == (math.inf, math.inf)
+
+
+def test_upstreams_batcher_still_waits_and_ours_does_not() -> None:
+    """Fails when upstream's wait changes: then see whether batch_without_waiting is still needed."""
+    assert "self.wait = max(0, _o_w)" in inspect.getsource(Optimizer.trigger_refresh)
+    batch_without_waiting()
+    optimizer = Optimizer(60)
+    for _ in range(20):
+        optimizer.log_outbound(n=32, wait=8.0, duration=0.5)
+    optimizer.trigger_refresh()
+    assert optimizer.wait == 0
 
 
 def answering(*outcomes: Any) -> EmbeddingClient:
