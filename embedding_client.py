@@ -27,7 +27,7 @@ ATTEMPTS = 2  # embedding has no side effect, so a connection that was closed un
 
 def batch_without_waiting() -> None:
     """Have BentoML's batcher start a batch as soon as the network is free; what arrives meanwhile is the next one."""
-    Optimizer.wait = property(lambda self: 0.0, lambda self, value: None)
+    Optimizer.wait = property(lambda self: 0.0, lambda self, value: None)  # type: ignore[assignment]
 
 
 class EmbeddingClient:

@@ -44,7 +44,7 @@ def test_upstreams_batcher_still_waits_and_ours_does_not() -> None:
     optimizer = Optimizer(60)
     for _ in range(20):
         optimizer.log_outbound(n=32, wait=8.0, duration=0.5)
-    optimizer.trigger_refresh()
+    optimizer.trigger_refresh()  # type: ignore[no-untyped-call]
     assert optimizer.wait == 0
 
 
