@@ -27,6 +27,12 @@ class Server:
 
     url: str
     log: Path
+    pid: int
+
+    def workers(self, service: str) -> list[psutil.Process]:
+        """The processes that BentoML runs for one of the services."""
+        family = psutil.Process(self.pid).children(recursive=True)
+        return [member for member in family if f"--service-name {service} " in " ".join(member.cmdline())]
 
     def search(self, *images: bytes, **fields: Any) -> httpx.Response:
         """POST /search."""
@@ -71,7 +77,7 @@ def running(command: list[str], log: Path, cwd: Path, **environment: str) -> Ite
             stderr=subprocess.STDOUT,
             start_new_session=True,  # a process group of its own, so that BentoML's children end with it
         )
-    server = Server(f"http://127.0.0.1:{port}", log)
+    server = Server(f"http://127.0.0.1:{port}", log, process.pid)
     try:
         wait_until_ready(server, process)
         yield server
