@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,12 @@ from tests.serving import ROOT, Server, serving
 
 SAMPLES = ROOT / ".cache" / "samples"
 MODEL = "tf_efficientnet_lite0"
+
+
+def pytest_configure() -> None:
+    """Take Ctrl-C also where a script's background job ignores it: what the tests start inherits this."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ FLAGS = [
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
 HITS = "#hits .thumbnail-item"
+expect.set_options(timeout=30_000)  # a busy machine is no failure
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def opened(browser: Browser, server: Server, width: int = 1280, height: int = 90
     page = browser.new_page(viewport={"width": width, "height": height})
     page.set_default_timeout(30_000)
     page.goto(f"{server.url}/demo")
-    expect(page.get_by_text("How many (k)")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("How many (k)")).to_be_visible()
     return page
 
 
@@ -113,7 +114,7 @@ def test_a_request_cannot_make_the_page_read_files_of_the_machine(server: Server
             assert "Errno" not in answer.text
     assert {*uploads.rglob("secret.jpg"), *uploads.rglob("passwd")} == before
     assert uploads.stat().st_mode & 0o077 == 0
-    assert httpx.get(f"{server.url}/livez", timeout=2).status_code == 200
+    assert httpx.get(f"{server.url}/livez", timeout=10).status_code == 200
 
 
 def test_nonsense_in_what_the_browser_keeps_is_no_error(server: Server) -> None:
@@ -129,7 +130,7 @@ def test_the_front_page_leads_to_it_and_asks_no_other_host(browser: Browser, ser
     requested: list[str] = []
     page.on("request", lambda request: requested.append(request.url))
     page.goto(f"{server.url}/")
-    expect(page.get_by_text("How many (k)")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("How many (k)")).to_be_visible()
     assert page.url == f"{server.url}/demo/"
     assert [url for url in requested if not url.startswith((server.url, "data:", "blob:"))] == []
     page.close()

@@ -176,15 +176,8 @@ def test_health_metrics_and_docs_answer(server: Server) -> None:
 
 
 def test_the_door_does_not_import_what_only_the_network_needs(server: Server) -> None:
-    (door,) = [
-        pid
-        for pid in Path("/proc").glob("[0-9]*")
-        if (line := (pid / "cmdline").read_bytes().split(b"\0"))
-        and b"ImageSearch" in line
-        and b"_bentoml_impl.worker.service" in line
-        and server.url.rsplit(":", 1)[1].encode() in (pid / "environ").read_bytes()
-    ]
-    mapped = (door / "maps").read_text()
+    (door,) = server.workers("ImageSearch")
+    mapped = Path(f"/proc/{door.pid}/maps").read_text()
     assert "libtorch" not in mapped
     assert "base-000001.hnsw" in mapped  # the index is mapped, not loaded
 
