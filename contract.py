@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -48,9 +49,9 @@ class Found(BaseModel):
 class ListAnswer(BaseModel):
     """An answer that has one part for each thing asked, in order; a part may be an error."""
 
+    @abstractmethod
     def parts(self) -> Sequence[object]:
         """One part for each thing that was asked."""
-        raise NotImplementedError
 
     def sole_error(self) -> ErrorAnswer | None:
         """The error when one thing was asked and could not be answered: then it is the whole answer's status too."""

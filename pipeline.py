@@ -166,6 +166,7 @@ def build_catalogue(
             progress("embed", report.kept + report.added + len(report.skipped), total)
         progress("embed", total, total)
         if not len(writer):
+            writer.abandon()
             first = report.skipped[0]
             raise EmptyCatalogue(
                 f"none of {total} files could be read, so there is no catalogue to write; "

@@ -120,6 +120,11 @@ class CatalogueWriter:
         """Stop here; what was added stays in the partial folder for the next attempt."""
         self._connection.close()
 
+    def abandon(self) -> None:
+        """Stop here and leave nothing behind: there is nothing that another attempt could go on with."""
+        self._connection.close()
+        shutil.rmtree(self.partial)
+
     def _put_in_place(self) -> None:
         if self.folder.exists():  # --overwrite: the old catalogue leaves only once the new one is whole
             aside = Path(tempfile.mkdtemp(prefix=f".{self.folder.name}.", dir=self.folder.parent))

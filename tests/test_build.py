@@ -115,6 +115,7 @@ def test_when_no_file_can_be_read_nothing_is_written(tmp_path: Path, extractor: 
     (tmp_path / "in" / "a.jpg").write_text("text")
     with pytest.raises(EmptyCatalogue, match=r"none of 1 files could be read.*a\.jpg: the bytes are not a picture"):
         build(tmp_path / "in", tmp_path / "out", extractor)
+    assert not (tmp_path / "out.partial").exists()
     assert not (tmp_path / "out").exists()
     Image.new("RGB", (30, 30)).save(tmp_path / "in" / "a.jpg")
     assert build(tmp_path / "in", tmp_path / "out", extractor, labels=True).added == 1  # and nothing stands in the way
