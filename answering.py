@@ -19,7 +19,6 @@ from contract import (
     NOT_FOUND,
     EmbedAnswer,
     ErrorAnswer,
-    Found,
     ItemBody,
     ItemsAnswer,
     RequestFault,
@@ -28,7 +27,7 @@ from contract import (
     found,
     item_body,
 )
-from index import Catalogue, open_catalogue
+from index import Allowed, Catalogue, Hit, open_catalogue
 from model import ExtractorCard, ImageFault, Limits, Preprocessing, read_card, read_picture
 from settings import Settings
 
@@ -83,21 +82,26 @@ def fill_in(pictures: Sequence[Any], done: Iterable[Done]) -> list[Done | Except
 
 
 def search_answer(
-    catalogue: Catalogue, queries: Sequence[Query | Exception], k: int, ef: int, timings_ms: dict[str, float]
+    catalogue: Catalogue,
+    queries: Sequence[Query | Exception],
+    k: int,
+    ef: int,
+    timings_ms: dict[str, float],
+    allowed: Allowed | None = None,
 ) -> SearchAnswer:
-    """Search for each query, in order; where one failed earlier, its error stands in its place.
+    """Search for all queries, in order; where one failed earlier, its error stands in its place.
 
-    A query that is an item of the catalogue does not find itself. ``timings_ms`` is completed with ``search``.
+    A query that is an item of the catalogue does not find itself; with ``allowed``, only what it allows is found.
+    ``timings_ms`` is completed with ``search``.
     """
     begun = time.perf_counter()
-    results: list[Found | ErrorAnswer] = []
-    for query in queries:
-        if isinstance(query, Exception):
-            results.append(error_answer(query))
-        else:
-            without = () if query.itself is None else (query.itself,)
-            hits = catalogue.search(query.vector[None], k, ef=ef, without=without)[0]
-            results.append(found(hits, query.batch_size))
+    asked = [query for query in queries if isinstance(query, Query)]
+    hits: Iterable[list[Hit]] = ()
+    if asked:
+        vectors, itself = np.stack([query.vector for query in asked]), [query.itself for query in asked]
+        hits = catalogue.search(vectors, k, ef=ef, allowed=allowed, without=itself)
+    answered = [found(some, query.batch_size) for query, some in zip(asked, hits, strict=True)]
+    results = [error_answer(one) if isinstance(one, Exception) else one for one in fill_in(queries, answered)]
     timings = {**timings_ms, "search": milliseconds_since(begun)}
     return SearchAnswer(
         results=results, generation=catalogue.info.generation, model=catalogue.info.model, timings_ms=timings
@@ -123,10 +127,14 @@ class Answers:
         # The kernel is compiled, or read from numba's cache, before the first request and not in it.
         catalogue.search(np.ones((1, card.dim), np.float32), 1)
 
-    async def search(self, asked: Sequence[Asked], k: int) -> SearchAnswer:
-        """Search for each thing asked, in order. Raises RequestFault when the embedder does not answer."""
+    async def search(self, asked: Sequence[Asked], k: int, where: object = None) -> SearchAnswer:
+        """Search for each thing asked, in order, among the items that the filter ``where`` allows.
+
+        Raises WrongFilter, and RequestFault when the embedder does not answer.
+        """
+        allowed = None if where is None else await asyncio.to_thread(self._catalogue.allow, where)
         queries, timings = await self._embedded(asked)
-        return await asyncio.to_thread(search_answer, self._catalogue, queries, k, self._ef, timings)
+        return await asyncio.to_thread(search_answer, self._catalogue, queries, k, self._ef, timings, allowed)
 
     async def embed(self, images: Sequence[Asked]) -> EmbedAnswer:
         """Embed each picture, in order. Raises RequestFault when the embedder does not answer."""

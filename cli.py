@@ -21,7 +21,7 @@ from rich.markup import escape
 
 from answering import Query, fill_in, milliseconds_since, open_pair, search_answer, to_pixels
 from contract import ErrorAnswer
-from index import IndexFault, check_place
+from index import IndexFault, WrongFilter, check_place
 from model import (
     ExtractorCard,
     ImageFault,
@@ -156,8 +156,9 @@ def _tell(report: BuildReport, out: Path, seconds: float, as_json: bool) -> None
 @folder_argument
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--k", type=click.IntRange(min=1), help="Hits for each picture (default: LENS_K or 10).")
+@click.option("--where", metavar="JSON", help="A filter on the pictures' metadata.")
 @json_option
-def search(folder: Path, images: tuple[Path, ...], k: int | None, as_json: bool) -> None:
+def search(folder: Path, images: tuple[Path, ...], k: int | None, where: str | None, as_json: bool) -> None:
     """Find the pictures in a catalogue that look like IMAGE, without a server.
 
     Prints a line for each hit: score, key. With --json, what POST /search answers. Exit code 1 when any IMAGE could
@@ -167,10 +168,12 @@ def search(folder: Path, images: tuple[Path, ...], k: int | None, as_json: bool)
     Examples:
       python cli.py search catalogue holiday.jpg
       python cli.py search catalogue a.jpg b.heic --k 3 --json
+      python cli.py search catalogue a.jpg --where '{"width": {"$gte": 640}, "label": {"$ne": "cats"}}'
     """
     settings = read_settings()
     catalogue, card = open_pair(folder)
     with closing(catalogue):
+        allowed = None if where is None else catalogue.allow(_json(where))
         begun = time.perf_counter()
         pixels = [_read(image, card, _limits(settings)) for image in images]
         timings = {"decode": milliseconds_since(begun)}
@@ -181,7 +184,7 @@ def search(folder: Path, images: tuple[Path, ...], k: int | None, as_json: bool)
         )
         queries = fill_in(pixels, [Query(vector, len(readable)) for vector in vectors])
         timings["embed"] = milliseconds_since(begun)
-        answer = search_answer(catalogue, queries, k or settings.k, settings.ef, timings)
+        answer = search_answer(catalogue, queries, k or settings.k, settings.ef, timings, allowed)
     if as_json:
         click.echo(answer.model_dump_json())
     failed = False
@@ -196,6 +199,13 @@ def search(folder: Path, images: tuple[Path, ...], k: int | None, as_json: bool)
                 )
     if failed:
         raise click.exceptions.Exit(1)
+
+
+def _json(where: str) -> object:
+    try:
+        return json.loads(where)
+    except (ValueError, RecursionError) as error:
+        raise WrongFilter(f"where: this is not JSON ({error})") from None
 
 
 def _read(image: Path, card: ExtractorCard, limits: Limits) -> np.ndarray | ImageFault:
@@ -224,6 +234,7 @@ def info(folder: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(facts))
         return
+    facts["files"] = ", ".join(catalogue.info.files)
     for name, value in facts.items():
         click.echo(f"{name:<16} {value}")
 

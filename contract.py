@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from index import DamagedIndex, Hit, IndexFault, Item
+from index import DamagedIndex, Hit, IndexFault, Item, WrongFilter
 from model import ImageFault, ImageTooLarge, ModelFault, UnreadableImage, UnsupportedImage
 
 LONGEST_MESSAGE = 400  # characters
@@ -145,6 +145,7 @@ KINDS: tuple[tuple[type[Exception], Kind], ...] = (
     ),
     (UnreadableImage, Kind("unreadable_image", HTTPStatus.BAD_REQUEST, "check that the file opens and was sent whole")),
     (ImageFault, Kind("unreadable_image", HTTPStatus.BAD_REQUEST, "send another picture")),
+    (WrongFilter, Kind("invalid_filter", HTTPStatus.UNPROCESSABLE_ENTITY, "mend the filter at the place named")),
     (
         DamagedIndex,
         Kind("catalogue_damaged", HTTPStatus.SERVICE_UNAVAILABLE, "the operator must restore the catalogue"),

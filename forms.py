@@ -47,6 +47,7 @@ class SearchForm(PicturesForm):
     """Pictures to find the likes of."""
 
     k: int | None = Field(None, description="hits for each picture", ge=1)
+    where: str | None = Field(None, description="a filter on the items' metadata, as JSON")
 
 
 class _Strict(BaseModel):
@@ -61,13 +62,7 @@ class SearchFields(_Strict):
     """The text fields of POST /search."""
 
     k: Count | None = None
-    where: Any = Field(None, description="a filter; not in this version")
-
-    @field_validator("where")
-    @classmethod
-    def _is_not_there_yet(cls, value: Any) -> None:
-        if value is not None:
-            raise ValueError("filters are not in this version")
+    where: Any = Field(None, description='a filter on the items\' metadata, such as {"width": {"$gte": 640}}')
 
 
 class QueryOne(_Strict):

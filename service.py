@@ -166,7 +166,7 @@ class ImageSearch:
         """Find the pictures that look like each of the pictures sent."""
         images, fields = await read_multipart(ctx.request, SearchFields, SETTINGS)
         k = check_counts(SETTINGS, k=fields.k, queries=len(images))
-        return await self._answers.search(list(images), k)
+        return await self._answers.search(list(images), k, fields.where)
 
     @bentoml.api(route="/query", input_spec=QueryForm, output_spec=SearchAnswer)
     @answered
@@ -174,7 +174,8 @@ class ImageSearch:
         """Find the pictures that look like each of the queries: pictures in base64, or items by id."""
         fields = await read_json(ctx.request, QueryFields, SETTINGS)
         k = check_counts(SETTINGS, k=fields.k, queries=len(fields.queries))
-        return await self._answers.search([await self._asked(query) for query in fields.queries], k)
+        asked = [await self._asked(query) for query in fields.queries]
+        return await self._answers.search(asked, k, fields.where)
 
     @bentoml.api(route="/embed", input_spec=PicturesForm, output_spec=EmbedAnswer)
     @answered

@@ -2,6 +2,7 @@
 
 from index.build import build_hnsw
 from index.catalogue import Catalogue, CatalogueInfo, Hit, Item, open_catalogue
+from index.codes import build_codes
 from index.errors import (
     CatalogueExists,
     CatalogueMismatch,
@@ -10,13 +11,17 @@ from index.errors import (
     DimensionMismatch,
     EmptyCatalogue,
     IndexFault,
+    WrongFilter,
 )
 from index.exact import recall, search_exact
-from index.reader import DEFAULT_EF, MappedIndex, Metric, Neighbours, open_index
+from index.hnsw_file import Metric, open_hnsw_file
+from index.planner import Allowed, allow_rows
+from index.reader import DEFAULT_EF, MappedIndex, Neighbours, open_index
 from index.writer import CatalogueWriter, Entry, check_place, start_catalogue
 
 __all__ = [
     "DEFAULT_EF",
+    "Allowed",
     "Catalogue",
     "CatalogueExists",
     "CatalogueInfo",
@@ -33,9 +38,13 @@ __all__ = [
     "MappedIndex",
     "Metric",
     "Neighbours",
+    "WrongFilter",
+    "allow_rows",
+    "build_codes",
     "build_hnsw",
     "check_place",
     "open_catalogue",
+    "open_hnsw_file",
     "open_index",
     "recall",
     "search_exact",

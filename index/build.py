@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.reader import Metric
+from index.hnsw_file import Metric, forget_pages
 
 M = 16  # links for each element; 16 to 32 is what hnswlib's own guide gives for image features
 EF_CONSTRUCTION = 200
@@ -26,8 +24,8 @@ def build_hnsw(
     m: int = M,
     ef_construction: int = EF_CONSTRUCTION,
     progress: Callable[[int], None] = lambda _: None,
-) -> str:
-    """Index ``count`` vectors, given as chunks of labels int64 [n] and vectors float32 [n, dim]; the file's SHA-256.
+) -> None:
+    """Index ``count`` vectors, given as chunks of labels int64 [n] and vectors float32 [n, dim].
 
     Written beside ``path``, flushed and renamed. ``progress`` is told the size of each chunk once it is in. Raises
     OSError when the file cannot be opened; a full disk shows only when the file is read.
@@ -42,7 +40,5 @@ def build_hnsw(
     unfinished = path.with_name(path.name + ".new")
     index.save_index(str(unfinished))
     with unfinished.open("rb+") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        os.fsync(file.fileno())
+        forget_pages(file)
     unfinished.replace(path)
-    return digest

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
+import os
 import sqlite3
-import threading
-from collections.abc import Collection, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,19 @@ from numpy.typing import NDArray
 
 from index.errors import CatalogueMismatch, CatalogueNotFound, DamagedIndex
 from index.exact import search_exact
+from index.planner import Allowed, allow_rows
 from index.reader import DEFAULT_EF, MappedIndex, Neighbours, open_index
-from index.store import DATABASE, EXTRACTOR, FORMAT_VERSION, open_database, read_meta
+from index.store import DATABASE, EXTRACTOR, FORMAT_VERSION, Reading, codes_file, open_database, read_meta
+from index.where import Condition, compile_filter
+
+THREADS = os.cpu_count() or 1
+KEPT_FILTERS = 16  # whose rows are remembered: 8 bytes for each row that a filter allows
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogueInfo:
-    """What a catalogue says of itself. ``fingerprint`` is that of the extractor whose vectors it holds."""
+    """What a catalogue says of itself. ``fingerprint`` is that of the extractor whose vectors it holds, ``files`` has the
+    SHA-256 of each of its files but the database."""
 
     format_version: int
     model: str
@@ -34,7 +41,7 @@ class CatalogueInfo:
     labelled: bool
     generation: int
     base: str
-    base_sha256: str
+    files: dict[str, str]
     created_at: str
     count: int
 
@@ -61,12 +68,14 @@ class Hit:
 class Catalogue:
     """An open catalogue: reads only, from any thread; many processes can hold the same one."""
 
-    def __init__(self, folder: Path, connection: sqlite3.Connection, info: CatalogueInfo, index: MappedIndex) -> None:
+    def __init__(self, folder: Path, database: Reading, info: CatalogueInfo, index: MappedIndex) -> None:
         self.folder = folder
         self.info = info
         self.index = index
-        self._connection = connection
-        self._lock = threading.Lock()
+        self._database = database
+        # A filter may look at every item: it must not hold up those who only want to know what their hits are called.
+        self._filtered = Reading(open_database(folder))
+        self._allowed = functools.lru_cache(KEPT_FILTERS)(self._read_allowed)
 
     @property
     def extractor_folder(self) -> Path:
@@ -84,16 +93,38 @@ class Catalogue:
                 f"extractor at hand ({fingerprint[:12]}): model, weights and preprocessing must be the same; build it again"
             )
 
-    def search(
-        self, vectors: NDArray[np.float32], k: int, *, ef: int = DEFAULT_EF, without: Collection[int] = ()
-    ) -> list[list[Hit]]:
-        """Find up to ``k`` nearest items of each query, float32 [n, dim], none of those whose ids are in ``without``.
+    def allow(self, where: object) -> Allowed:
+        """The rows that a filter on the metadata allows (docs: index/where.py); those of recent filters are kept.
 
-        Raises DimensionMismatch for queries of another length, DamagedIndex when the index file is broken.
+        Raises WrongFilter, which points at the place, and DamagedIndex when the database cannot be read.
         """
-        k = min(k, max(1, len(self)))
-        found = self.index.search(vectors, k + len(without), max(ef, k + len(without)))
-        return [self._hits(one, k, without) for one in found]
+        return self._allowed(compile_filter(where))
+
+    def search(
+        self,
+        vectors: NDArray[np.float32],
+        k: int,
+        *,
+        ef: int = DEFAULT_EF,
+        allowed: Allowed | None = None,
+        without: Sequence[int | None] = (),
+    ) -> list[list[Hit]]:
+        """Find up to ``k`` nearest items of each query, float32 [n, dim], among those that ``allowed`` allows.
+
+        ``without`` names for each query an item that is not to be its hit. Raises DimensionMismatch for queries of another
+        length, DamagedIndex when the index file is broken.
+        """
+        more = int(any(item is not None for item in without))
+        found = self.index.search(vectors, k + more, max(ef, k + more), allowed=allowed, threads=THREADS)
+        kept = [
+            [pair for pair in zip(one.labels.tolist(), one.distances.tolist(), strict=True) if pair[0] != left_out][:k]
+            for one, left_out in itertools.zip_longest(found, without)
+        ]
+        items = self.items(list({label for pairs in kept for label, _ in pairs}))
+        return [
+            [Hit(items[label], min(1.0, max(-1.0, 1.0 - distance))) for label, distance in pairs if label in items]
+            for pairs in kept
+        ]
 
     def search_exactly(self, vectors: NDArray[np.float32], k: int) -> list[Neighbours]:
         """The true ``k`` nearest item ids of each query, by comparing with every vector."""
@@ -109,50 +140,38 @@ class Catalogue:
 
     def vector(self, item_id: int) -> NDArray[np.float32] | None:
         """The unit vector of an item, float32 [dim], or None when there is no such item."""
-        rows = self._query("SELECT row FROM items WHERE id = ?", (item_id,))
+        rows = self._database.query("SELECT row FROM items WHERE id = ?", (item_id,))
         return self.index.vector(rows[0][0]) if rows else None
 
     def thumbnail(self, item_id: int) -> bytes | None:
         """The item's thumbnail as JPEG bytes, or None when there is no such item."""
-        rows = self._query("SELECT jpeg FROM thumbnails WHERE id = ?", (item_id,))
+        rows = self._database.query("SELECT jpeg FROM thumbnails WHERE id = ?", (item_id,))
         return rows[0][0] if rows else None
 
     def copy_database(self, folder: Path) -> None:
         """Write a consistent, self-contained copy of the database into ``folder``, whoever else is writing to it."""
-        with self._lock, closing(sqlite3.connect(folder / DATABASE)) as target:
-            self._connection.backup(target)
+        self._database.copy_to(folder / DATABASE)
 
     def close(self) -> None:
         """Let go of the database; the map goes with the last reference to it."""
-        self._connection.close()
+        self._database.close()
+        self._filtered.close()
 
-    def _hits(self, found: Neighbours, k: int, without: Collection[int]) -> list[Hit]:
-        pairs = [
-            (int(label), min(1.0, max(-1.0, 1.0 - float(distance))))
-            for label, distance in zip(found.labels, found.distances, strict=True)
-            if int(label) not in without
-        ][:k]
-        items = self.items([label for label, _ in pairs])
-        return [Hit(items[label], score) for label, score in pairs if label in items]
+    def _read_allowed(self, condition: Condition) -> Allowed:
+        rows = self._filtered.query(
+            f"SELECT row FROM items WHERE row IS NOT NULL AND {condition.sql}", condition.values
+        )
+        return allow_rows([row for (row,) in rows], len(self.index))
 
     def _select(self, column: str, values: Sequence[int] | Sequence[str]) -> list[Item]:
         rows: list[Any] = []
         for at in range(0, len(values), 500):  # SQLite takes a bounded number of parameters
             part = values[at : at + 500]
             marks = ", ".join("?" * len(part))
-            rows += self._query(
+            rows += self._database.query(
                 f"SELECT id, key, sha256, added_at, metadata FROM items WHERE {column} IN ({marks})", part
             )
         return [Item(id_, key, sha, added, json.loads(metadata)) for id_, key, sha, added, metadata in rows]
-
-    def _query(self, sql: str, values: Sequence[Any]) -> list[Any]:
-        with self._lock:
-            try:
-                return self._connection.execute(sql, values).fetchall()
-            except sqlite3.DatabaseError as error:
-                raise DamagedIndex(
-                    f"the catalogue's database cannot be read ({error}); restore or rebuild it"
-                ) from None
 
 
 def open_catalogue(folder: Path) -> Catalogue:
@@ -161,14 +180,16 @@ def open_catalogue(folder: Path) -> Catalogue:
     try:
         info = _read_info(connection, folder)
         base = folder / info.base
-        if not base.is_file():
-            raise DamagedIndex(f"the catalogue's index file {base} is missing; restore or rebuild the catalogue")
-        index = open_index(base, info.dim, "cosine")
+        codes = folder / codes_file(info.base)
+        for path in (base, codes):
+            if not path.is_file():
+                raise DamagedIndex(f"the catalogue's index file {path} is missing; restore or rebuild the catalogue")
+        index = open_index(base, info.dim, "cosine", codes)
         if len(index) != info.count:
             raise DamagedIndex(
                 f"{base} holds {len(index)} vectors, the catalogue {info.count} items; restore or rebuild it"
             )
-        return Catalogue(folder, connection, info, index)
+        return Catalogue(folder, Reading(connection), info, index)
     except BaseException:
         connection.close()
         raise
@@ -178,9 +199,13 @@ def _read_info(connection: sqlite3.Connection, folder: Path) -> CatalogueInfo:
     meta = read_meta(connection, folder)
     if "base" not in meta:
         raise CatalogueNotFound(f"{folder} is an unfinished build; run the same build command again to go on with it")
-    if (found := meta["format_version"]) != FORMAT_VERSION:
+    if (found := meta.get("format_version")) != FORMAT_VERSION:
         raise CatalogueMismatch(
-            f"{folder} is a catalogue of format {found}; this version reads format {FORMAT_VERSION}"
+            f"{folder} is a catalogue of format {found}; this version reads format {FORMAT_VERSION}; "
+            "build it again with --overwrite"
         )
     count = connection.execute("SELECT count(*) FROM items WHERE row IS NOT NULL").fetchone()[0]
-    return CatalogueInfo(count=count, **meta)
+    try:
+        return CatalogueInfo(count=count, **meta)
+    except TypeError:
+        raise DamagedIndex(f"{folder / DATABASE} does not say what the catalogue is; restore or rebuild it") from None

@@ -29,3 +29,7 @@ class CatalogueMismatch(IndexFault):
 
 class EmptyCatalogue(IndexFault):
     """There is nothing to build a catalogue from."""
+
+
+class WrongFilter(IndexFault):
+    """A filter cannot be understood; the text begins with the place in it."""

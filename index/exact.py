@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from index.reader import Metric, Neighbours, as_queries
+from index.hnsw_file import Metric
+from index.reader import Neighbours, as_queries
 
 
 def search_exact(
@@ -20,7 +21,9 @@ def search_exact(
     Gives up to ``k`` neighbours each, nearest first, equal distances by label. Cosine expects unit ``vectors``. Raises
     DimensionMismatch for queries of another length.
     """
-    rows = as_queries(queries, vectors.shape[1], metric)
+    rows = as_queries(queries, vectors.shape[1])
+    if metric == "cosine":
+        rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-30))
     distances = 1 - rows @ vectors.T
     if metric == "l2":
         lengths = (vectors**2).sum(axis=1)[None, :] + (rows**2).sum(axis=1)[:, None]

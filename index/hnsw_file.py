@@ -9,9 +9,12 @@ the length of the file.
 from __future__ import annotations
 
 import mmap
+import os
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, Literal
 
 import numpy as np
 from numba import njit
@@ -19,6 +22,7 @@ from numpy.typing import NDArray
 
 from index.errors import DamagedIndex, DimensionMismatch
 
+Metric = Literal["cosine", "ip", "l2"]  # the file does not say which it was built for
 HEADER = struct.Struct("<QQQQQQiIQQQdQ")
 NO_ENTRY = 0xFFFFFFFF  # hnswlib writes (tableint)-1 as the entry point of an empty index
 MAX_LEVEL = 64  # a level is drawn as -ln(u)·mult: 64 is out of reach for any real M and count
@@ -42,19 +46,17 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class HnswFile:
-    """A mapped index file: ``links`` and ``vectors`` are two views of the same level-0 records.
+    """A mapped index file of ``size`` bytes: ``links`` and ``vectors`` are two views of the same level-0 records.
 
     ``links``: uint32 [count, record_words]; ``vectors``: float32 of the same shape, each vector at
-    ``[vector_word : vector_word + dim]``; ``upper``: uint32, the words after the records; ``upper_at``: int64 [count],
-    the word in ``upper`` where an element's links above level 0 begin, or -1; ``upper_levels``: int32 [count].
+    ``[vector_word : vector_word + dim]``; ``upper``: uint32, the words after the records.
     """
 
     layout: Layout
     links: NDArray[np.uint32]
     vectors: NDArray[np.float32]
     upper: NDArray[np.uint32]
-    upper_at: NDArray[np.int64]
-    upper_levels: NDArray[np.int32]
+    size: int
 
     def labels(self) -> NDArray[np.int64]:
         """All labels by row, int64 [count]; touches every record, so not for the path of a query."""
@@ -104,8 +106,8 @@ def read_layout(header: bytes, file_size: int, dim: int) -> Layout:
     )
 
 
-@njit(cache=True)
-def _walk_upper(words, block_words, upper_at, upper_levels):  # type: ignore[no-untyped-def]
+@njit(nogil=True, cache=True)
+def _walk_upper(words, block_words, upper_at):  # type: ignore[no-untyped-def]
     """Find where each element's upper links begin; the row at which the file stops making sense, or -1."""
     at = np.int64(0)
     for row in range(upper_at.shape[0]):
@@ -115,30 +117,57 @@ def _walk_upper(words, block_words, upper_at, upper_levels):  # type: ignore[no-
         at += 1
         if size % (4 * block_words) != 0 or at + size // 4 > words.shape[0]:
             return row
-        upper_at[row] = at if size else -1
-        upper_levels[row] = size // (4 * block_words)
+        upper_at[row] = at if size else 0
         at += size // 4
     return -1 if at == words.shape[0] else upper_at.shape[0]
 
 
+def upper_offsets(file: HnswFile) -> NDArray[np.uint32]:
+    """Where each element's links above level 0 begin in ``file.upper``, or 0: uint32 [count]. Walks through all of it.
+
+    Raises DamagedIndex when that part of the file does not add up.
+    """
+    layout = file.layout
+    upper_at = np.empty(layout.count, dtype=np.uint32)
+    bad_row = _walk_upper(file.upper, 1 + layout.max_links, upper_at)
+    if bad_row >= 0:
+        raise DamagedIndex(f"the index file's upper links end or break off at element {bad_row} of {layout.count}")
+    upper_at.flags.writeable = False
+    return upper_at
+
+
+def map_file(file: BinaryIO) -> mmap.mmap:
+    """Map an open file read-only, in huge pages where the system has them for files.
+
+    A query jumps about in the map; with pages of 4 KiB the processor looks up addresses as long as it compares.
+    """
+    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    with suppress(AttributeError, OSError):  # not Linux, or a file system without them
+        mapped.madvise(mmap.MADV_HUGEPAGE)
+    return mapped
+
+
+def forget_pages(file: BinaryIO) -> None:
+    """Flush a file that was written and let its pages go: read again through ``map_file``, they come as huge pages."""
+    file.flush()
+    os.fsync(file.fileno())
+    with suppress(AttributeError, OSError):
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def open_hnsw_file(path: Path, dim: int) -> HnswFile:
-    """Map the index file at ``path`` read-only and check its structure.
+    """Map the index file at ``path`` read-only and check its header against its length; nothing else is read.
 
     Raises DamagedIndex when it is not a whole hnswlib file, DimensionMismatch when it holds vectors of another length,
     and OSError when it cannot be read.
     """
     with path.open("rb") as file:
-        size = path.stat().st_size
+        size = os.fstat(file.fileno()).st_size
         layout = read_layout(file.read(HEADER.size), size, dim)
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    if (size - HEADER.size) % 4:
-        raise DamagedIndex(f"the index file's {size} bytes are not a whole number of records")
+        if (size - HEADER.size) % 4:
+            raise DamagedIndex(f"the index file's {size} bytes are not a whole number of records")
+        mapped = map_file(file)
     words = np.frombuffer(mapped, dtype=np.uint32, offset=HEADER.size)
     split = layout.count * layout.record_words
     links = words[:split].reshape(layout.count, layout.record_words)
-    upper_at = np.empty(layout.count, dtype=np.int64)
-    upper_levels = np.empty(layout.count, dtype=np.int32)
-    bad_row = _walk_upper(words[split:], 1 + layout.max_links, upper_at, upper_levels)
-    if bad_row >= 0:
-        raise DamagedIndex(f"the index file's upper links end or break off at element {bad_row} of {layout.count}")
-    return HnswFile(layout, links, links.view(np.float32), words[split:], upper_at, upper_levels)
+    return HnswFile(layout, links, links.view(np.float32), words[split:], size)

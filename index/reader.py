@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+import functools
 import threading
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from index.codes import Codes, open_codes
 from index.errors import DamagedIndex, DimensionMismatch
-from index.hnsw_file import HnswFile, open_hnsw_file
-from index.kernel import DAMAGED, INNER_PRODUCT, SQUARED_L2, nearest_first, search_graph
+from index.hnsw_file import HnswFile, Metric, open_hnsw_file, upper_offsets
+from index.kernel import (
+    DAMAGED,
+    INNER_PRODUCT,
+    OVER_BUDGET,
+    SQUARED_L2,
+    Graph,
+    Scratch,
+    Vectors,
+    scan_rows,
+    search_codes,
+    search_vectors,
+)
+from index.planner import Allowed, plan
 
-Metric = Literal["cosine", "ip", "l2"]
 DEFAULT_EF = 128
+NO_FILTER = np.empty(0, np.uint8)
+NO_TERMS = np.empty((0, 2), np.float32)
+UNBOUNDED = np.iinfo(np.int64).max
+BLOCK = 32  # queries that a thread takes at a time
 
 
 class Neighbours(NamedTuple):
@@ -29,71 +47,83 @@ class Neighbours(NamedTuple):
     distances: NDArray[np.float32]
 
 
-def as_queries(queries: NDArray[np.float32], dim: int, metric: Metric) -> NDArray[np.float32]:
-    """Check that ``queries`` is float32 [n, dim] and scale each to unit length where the metric is cosine.
-
-    Raises DimensionMismatch for any other shape.
-    """
+def as_queries(queries: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
+    """Queries as contiguous float32 [n, dim]. Raises DimensionMismatch for any other shape."""
     rows = np.ascontiguousarray(queries, dtype=np.float32)
     if rows.ndim != 2 or rows.shape[1] != dim:
         raise DimensionMismatch(f"queries of shape {rows.shape} were given to an index of {dim}-d vectors")
-    if metric == "cosine":
-        rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-30))
     return rows
 
 
-@dataclass(slots=True)
-class _Scratch:
-    """The arrays that a thread's queries reuse; a new tag for each query saves clearing ``visited``."""
+class _Found(NamedTuple):
+    """A batch's answers as the kernel fills them: [n, k], [n, k] and [n]."""
 
-    visited: NDArray[np.uint16]
-    near: NDArray[np.float32]
-    near_ids: NDArray[np.int64]
-    found: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
-    found_ids: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    tag: int = 0
+    labels: NDArray[np.int64]
+    distances: NDArray[np.float32]
+    sizes: NDArray[np.int64]
 
-    def next_tag(self) -> np.uint16:
-        self.tag += 1
-        if self.tag > np.iinfo(np.uint16).max:
-            self.visited.fill(0)
-            self.tag = 1
-        return np.uint16(self.tag)
+    def part(self, which: slice | NDArray[np.intp]) -> _Found:
+        """Some queries' answers: a view for a slice, a copy for places."""
+        return _Found(self.labels[which], self.distances[which], self.sizes[which])
 
 
 class MappedIndex:
-    """A mapped hnswlib file that answers queries; safe to use from many threads at once."""
+    """A mapped hnswlib file that answers queries; safe to use from many threads at once.
 
-    def __init__(self, file: HnswFile, metric: Metric) -> None:
+    With ``codes`` it walks the graph by them, several times as fast, and compares the best candidates by their vectors;
+    without, its answers are hnswlib's own.
+    """
+
+    def __init__(self, file: HnswFile, metric: Metric, codes: Codes | None = None) -> None:
         self.file = file
         self.metric: Metric = metric
+        self.codes = codes
         layout = file.layout
-        self._dims = (
-            layout.count,
-            layout.record_words,
-            layout.vector_word,
-            layout.label_word,
-            layout.max_links,
-            layout.max_links0,
-            layout.max_level,
-            layout.entry_point,
+        space = SQUARED_L2 if metric == "l2" else INNER_PRODUCT
+        at, unit = layout.vector_word, metric == "cosine"
+        self._vectors = Vectors(file.vectors, file.links, at, layout.label_word, layout.dim, space, unit)
+        links, upper_at, rows, terms, start = (
+            (codes.links, codes.upper_at, codes.rows, codes.terms, 0)
+            if codes
+            else (file.links, upper_offsets(file), file.vectors, NO_TERMS, at)
         )
+        top = (layout.max_links, layout.max_links0, layout.max_level, layout.entry_point)
+        self._graph = Graph(links, file.upper, upper_at, rows, terms, start, *top, codes is None)
         self._threads = threading.local()
 
     def __len__(self) -> int:
         """The number of elements in the file, deleted ones included."""
         return self.file.layout.count
 
-    def search(self, queries: NDArray[np.float32], k: int, ef: int = DEFAULT_EF) -> list[Neighbours]:
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        ef: int = DEFAULT_EF,
+        *,
+        allowed: Allowed | None = None,
+        threads: int = 1,
+    ) -> list[Neighbours]:
         """Find up to ``k`` neighbours of each query, float32 [n, dim]; a larger ``ef`` finds truer ones, more slowly.
 
-        Raises DimensionMismatch for queries of another shape, ValueError for a k or ef below 1, and DamagedIndex when
-        the file turns out to hold links that lead nowhere.
+        With ``allowed``, only rows that it allows are found, and never fewer than there are. A large batch is spread over
+        ``threads``. Raises DimensionMismatch for queries of another shape, ValueError for a k or ef below 1, and
+        DamagedIndex when the file turns out to hold links that lead nowhere.
         """
         if k < 1 or ef < 1:
             raise ValueError(f"k and ef are at least 1, not {k} and {ef}")
-        rows = as_queries(queries, self.file.layout.dim, self.metric)
-        return [self._search_one(row, k, max(ef, k)) for row in rows]
+        rows = as_queries(queries, self.file.layout.dim)
+        k = min(k, max(1, len(self) if allowed is None else len(allowed)))
+        found = _Found(
+            np.empty((len(rows), k), np.int64), np.empty((len(rows), k), np.float32), np.zeros(len(rows), np.int64)
+        )
+        if len(self) and (allowed is None or len(allowed)):
+            work = functools.partial(self._answer, rows, k, min(max(ef, k), len(self)), allowed, found)
+            self._spread(work, len(rows), threads)
+        return [
+            Neighbours(labels[:size], distances[:size])
+            for labels, distances, size in zip(found.labels, found.distances, found.sizes.tolist(), strict=True)
+        ]
 
     def vector(self, row: int) -> NDArray[np.float32]:
         """A copy of the vector in ``row``, float32 [dim]; of unit length where the metric is cosine."""
@@ -105,48 +135,86 @@ class MappedIndex:
         at = self.file.layout.vector_word
         return self.file.vectors[:, at : at + self.file.layout.dim]
 
-    def _scratch(self, ef: int) -> _Scratch:
-        scratch: _Scratch | None = getattr(self._threads, "scratch", None)
-        if scratch is None:
-            count = len(self)
-            scratch = _Scratch(np.zeros(count, np.uint16), np.empty(count, np.float32), np.empty(count, np.int64))
+    def _spread(self, work: Callable[[slice], None], count: int, threads: int) -> None:
+        if threads == 1 or count <= BLOCK:
+            work(slice(0, count))
+            return
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(work, (slice(at, at + BLOCK) for at in range(0, count, BLOCK))))
+
+    def _answer(
+        self, queries: NDArray[np.float32], k: int, ef: int, allowed: Allowed | None, found: _Found, part: slice
+    ) -> None:
+        queries, found = queries[part], found.part(part)
+        budget = (
+            UNBOUNDED
+            if allowed is None
+            else plan(len(allowed), len(self), ef, self._vectors.dim, self.codes is not None)
+        )
+        if budget:
+            self._walk(queries, k, ef, NO_FILTER if allowed is None else allowed.bits, budget, found)
+        else:
+            found.sizes.fill(OVER_BUDGET)
+        # Where the graph is not worth its cost, or does not lead to all that is there, the rows themselves are compared.
+        if len(short := np.flatnonzero(found.sizes < k)):
+            self._complete(queries, k, short, allowed, found)
+        if (found.sizes == DAMAGED).any():
+            raise DamagedIndex("the index file holds a link to an element that is not there; restore or rebuild it")
+
+    def _walk(
+        self, queries: NDArray[np.float32], k: int, ef: int, bits: NDArray[np.uint8], budget: int, found: _Found
+    ) -> None:
+        scratch = self._scratch(ef)
+        if self.codes is None:
+            search_vectors(queries, k, ef, self._graph, self._vectors, bits, budget, scratch, *found)
+        else:
+            rerank = min(ef, RERANK_LEAST + RERANK_EACH * k)
+            search_codes(queries, k, ef, rerank, self._graph, self._vectors, bits, budget, scratch, *found)
+
+    def _complete(
+        self, queries: NDArray[np.float32], k: int, short: NDArray[np.intp], allowed: Allowed | None, found: _Found
+    ) -> None:
+        rows = self._live if allowed is None else allowed.rows
+        short = np.array(
+            [n for n in short if found.sizes[n] != DAMAGED and found.sizes[n] < min(k, len(rows))], np.intp
+        )
+        some = found.part(short)
+        scan_rows(queries[short], k, rows, self._vectors, self._scratch(k), *some)
+        found.labels[short], found.distances[short], found.sizes[short] = some
+
+    @functools.cached_property
+    def _live(self) -> NDArray[np.int64]:
+        """The rows that are not deleted; asked for only when a walk found fewer than there might be."""
+        return np.flatnonzero((self.file.links[:, 0] >> 16) & 1 == 0)
+
+    def _scratch(self, ef: int) -> Scratch:
+        scratch: Scratch | None = getattr(self._threads, "scratch", None)
+        if scratch is None or len(scratch.found) <= ef:
+            count, dim = len(self), self._vectors.dim
+            room = max(ef + 1, 512, self.file.layout.max_links0)
+            scratch = Scratch(
+                visited=np.zeros(count, np.uint16),
+                near=np.empty(count, np.float32),
+                near_ids=np.empty(count, np.int64),
+                found=np.empty(room, np.float32),
+                found_ids=np.empty(room, np.int64),
+                fresh=np.empty(room, np.int64),
+                query=np.empty(dim, np.float32),
+                query_codes=np.empty(dim, np.int16),
+                tag=np.zeros(1, np.int64),
+            )
             self._threads.scratch = scratch
-        if scratch.found.shape[0] <= ef:
-            scratch.found = np.empty(ef + 1, np.float32)
-            scratch.found_ids = np.empty(ef + 1, np.int64)
         return scratch
 
-    def _search_one(self, query: NDArray[np.float32], k: int, ef: int) -> Neighbours:
-        file = self.file
-        if not len(self):
-            return Neighbours(np.empty(0, np.int64), np.empty(0, np.float32))
-        ef = min(ef, len(self))
-        scratch = self._scratch(ef)
-        size = search_graph(
-            query,
-            file.links,
-            file.vectors,
-            file.upper,
-            file.upper_at,
-            file.upper_levels,
-            self._dims,
-            SQUARED_L2 if self.metric == "l2" else INNER_PRODUCT,
-            ef,
-            scratch.visited,
-            scratch.next_tag(),
-            scratch.near,
-            scratch.near_ids,
-            scratch.found,
-            scratch.found_ids,
-        )
-        if size == DAMAGED:
-            raise DamagedIndex("the index file holds a link to an element that is not there; restore or rebuild it")
-        return Neighbours(*nearest_first(scratch.found, scratch.found_ids, size, k, file.links, file.layout.label_word))
+
+RERANK_LEAST, RERANK_EACH = 16, 2
 
 
-def open_index(path: Path, dim: int, metric: Metric) -> MappedIndex:
+def open_index(path: Path, dim: int, metric: Metric, codes: Path | None = None) -> MappedIndex:
     """Map the hnswlib file at ``path``, made for ``dim``-d vectors under ``metric`` (the file names neither).
 
-    Raises DamagedIndex, DimensionMismatch, or OSError when the file cannot be read.
+    ``codes`` is its companion, if it has one. Raises DamagedIndex, DimensionMismatch, or OSError when a file cannot be
+    read.
     """
-    return MappedIndex(open_hnsw_file(path, dim), metric)
+    file = open_hnsw_file(path, dim)
+    return MappedIndex(file, metric, open_codes(codes, file, metric) if codes else None)

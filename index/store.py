@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sqlite3
-from contextlib import suppress
+import threading
+from collections.abc import Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from index.errors import CatalogueNotFound
+from index.errors import CatalogueNotFound, DamagedIndex
 
 DATABASE = "catalogue.sqlite"
 EXTRACTOR = "extractor"
 REPORT = "report.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: the index file has a companion of codes, and meta the SHA-256 of every file
 
 
 def base_file(generation: int) -> str:
     """The name of a generation's index file."""
     return f"base-{generation:06d}.hnsw"
+
+
+def codes_file(base: str) -> str:
+    """The name of an index file's companion."""
+    return base.removesuffix(".hnsw") + ".codes"
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file in a catalogue folder that is never changed: all but the database."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(DATABASE))
+    digests = {}
+    for path in paths:
+        with path.open("rb") as file:
+            digests[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
 
 
 # vector: float32 bytes, only while the item is not in the index file; row: where it is in that file.
@@ -69,6 +87,33 @@ def open_database(folder: Path, *, writable: bool = False) -> sqlite3.Connection
     connection = sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True, timeout=1, check_same_thread=False)
     connection.execute("PRAGMA foreign_keys=ON")
     return connection
+
+
+class Reading:
+    """A connection that reads, from any thread, one at a time."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    def query(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        """All rows that a statement gives. Raises DamagedIndex when the database cannot be read."""
+        with self._lock:
+            try:
+                return self._connection.execute(sql, values).fetchall()
+            except sqlite3.DatabaseError as error:
+                raise DamagedIndex(
+                    f"the catalogue's database cannot be read ({error}); restore or rebuild it"
+                ) from None
+
+    def copy_to(self, path: Path) -> None:
+        """Write a consistent, self-contained copy of the database, whoever else is writing to it."""
+        with self._lock, closing(sqlite3.connect(path)) as target:
+            self._connection.backup(target)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._connection.close()
 
 
 def read_meta(connection: sqlite3.Connection, folder: Path) -> dict[str, Any]:

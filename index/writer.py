@@ -16,16 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.build import EF_CONSTRUCTION, M, build_hnsw
+from index.codes import build_codes
 from index.errors import CatalogueExists, CatalogueMismatch, CatalogueNotFound, DamagedIndex
-from index.reader import open_index
+from index.hnsw_file import open_hnsw_file
 from index.store import (
     DATABASE,
     EXTRACTOR,
     FORMAT_VERSION,
     REPORT,
     base_file,
+    codes_file,
     create_database,
     flush_folder,
+    hash_files,
     open_database,
     read_meta,
     write_meta,
@@ -98,21 +101,24 @@ class CatalogueWriter:
     def build_index(self, progress: Callable[[int], None] = lambda _: None) -> None:
         """Build the index file over all vectors; ``progress`` is told how many more are in. OSError: the disk is full."""
         base = self.partial / base_file(1)
-        digest = build_hnsw(base, self._vectors(), len(self), self.dim, "cosine", progress=progress)
+        build_hnsw(base, self._vectors(), len(self), self.dim, "cosine", progress=progress)
         try:
-            labels = open_index(base, self.dim, "cosine").file.labels()
+            file = open_hnsw_file(base, self.dim)
+            build_codes(self.partial / codes_file(base.name), file, "cosine")
         except DamagedIndex as error:  # hnswlib does not say when the disk takes less than it writes
             raise OSError(f"the index file was not written whole ({error}); is the disk full?") from None
         with self._connection:
-            rows = enumerate(labels.tolist())
+            rows = enumerate(file.labels().tolist())
             self._connection.executemany("UPDATE items SET row = ?, vector = NULL WHERE id = ?", rows)
-            write_meta(self._connection, {"generation": 1, "base": base.name, "base_sha256": digest})
+            write_meta(self._connection, {"generation": 1, "base": base.name})
 
     def publish(self, report: dict[str, Any]) -> None:
         """Put the finished catalogue in its place, with the report of how it was built."""
+        (self.partial / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        with self._connection:
+            write_meta(self._connection, {"files": hash_files(self.partial)})
         self._connection.execute("VACUUM")  # the vectors have moved into the index file
         self._connection.close()
-        (self.partial / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         flush_folder(self.partial)
         self._put_in_place()
 
@@ -212,12 +218,13 @@ def _resume(partial: Path, model: str, fingerprint: str, dim: int, labelled: boo
 
 def _take_back_vectors(connection: sqlite3.Connection, base: Path, dim: int) -> None:
     """Undo the end of a build that was broken off between its index file and its renaming."""
-    vectors = open_index(base, dim, "cosine").vectors()
+    file = open_hnsw_file(base, dim)
+    vectors = file.vectors[:, file.layout.vector_word : file.layout.vector_word + dim]
     with connection:
         for item_id, row in connection.execute("SELECT id, row FROM items WHERE row IS NOT NULL").fetchall():
             blob = np.ascontiguousarray(vectors[row]).tobytes()
             connection.execute("UPDATE items SET row = NULL, vector = ? WHERE id = ?", (blob, item_id))
-        connection.execute("DELETE FROM meta WHERE name IN ('base', 'base_sha256', 'generation')")
+        connection.execute("DELETE FROM meta WHERE name IN ('base', 'files', 'generation')")
 
 
 def check_place(folder: Path, *, overwrite: bool) -> None:

@@ -135,7 +135,7 @@ def test_the_visited_tag_survives_its_wrap(tmp_path: Path) -> None:
     query = clusters(1, DIM, 1)
     first = index.search(query, K)[0].labels.tolist()
     scratch = index._scratch(EF)
-    scratch.tag = 2**16 - 1
+    scratch.tag[0] = 2**16 - 1
     scratch.visited.fill(1)  # what a query with the tag that comes next has left behind
     assert index.search(query, K)[0].labels.tolist() == first
 

@@ -1,0 +1,205 @@
+"""Filters as vector databases write them, turned into SQL over the items' metadata.
+
+A filter is an object of conditions that must all hold: ``{"label": "cats", "width": {"$gte": 640}}``. A value by itself
+means ``$eq``; an object without operators asks of the fields inside a field. Comparing is between values of one kind:
+numbers with numbers, texts with texts (by code point, so that ISO dates come in order), and a field that is not there
+equals nothing. Negations are exact opposites: ``$ne``, ``$nin`` and ``$not`` hold where their positives do not, so also
+where the field is missing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from index.errors import WrongFilter
+
+MAX_CONDITIONS = 200
+MAX_DEPTH = 16
+COMPARISONS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
+GROUPS = ("$and", "$or", "$not")
+OPERATORS = ("$eq", "$ne", *COMPARISONS, "$in", "$nin", "$exists", "$contains", "$not")
+TYPES = {"text": "= 'text'", "number": "IN ('integer', 'real')"}  # JSON's kinds by SQLite's names
+
+
+class Condition(NamedTuple):
+    """SQL that is 1 or 0, never NULL, and the values for its question marks."""
+
+    sql: str
+    values: tuple[str | int | float, ...] = ()
+
+
+def compile_filter(where: object) -> Condition:
+    """Turn a filter into a condition on the column ``metadata``. Raises WrongFilter, which points at the place."""
+    return _Compiler().filter(where, "where", "metadata")
+
+
+class _Compiler:
+    """Counts what it has seen, so that no filter is too deep or too long for SQLite, and names nested tables apart."""
+
+    def __init__(self) -> None:
+        self._conditions = 0
+        self._depth = 0
+        self._names = (f"f{n}" for n in itertools.count())
+
+    def filter(self, where: object, place: str, json_of: str) -> Condition:
+        """A whole filter, asked of the JSON object that the SQL ``json_of`` gives."""
+        if not isinstance(where, dict):
+            raise WrongFilter(f'{place}: a filter is an object, such as {{"label": "cats"}}, not {_named(where)}')
+        return self._deeper(
+            place,
+            lambda: _joined(
+                "AND", [self._part(name, asked, f"{place}.{name}", json_of) for name, asked in where.items()]
+            ),
+        )
+
+    def _part(self, name: str, asked: object, place: str, json_of: str) -> Condition:
+        if name == "$not":
+            return _negated(self.filter(asked, place, json_of))
+        if name in GROUPS:
+            if not isinstance(asked, list) or not asked:
+                raise WrongFilter(f"{place}: give a list of filters, at least one")
+            parts = [self.filter(one, f"{place}[{n}]", json_of) for n, one in enumerate(asked)]
+            return _joined(name[1:].upper(), parts)
+        if name.startswith("$"):
+            if name in OPERATORS:
+                raise WrongFilter(f'{place}: {name} is asked of a field, as in {{"width": {{"{name}": …}}}}')
+            raise WrongFilter(
+                f"{place}: there is no operator {name}; there are {', '.join((*GROUPS, *OPERATORS[:-1]))}"
+            )
+        return self._deeper(place, lambda: self._field(_text(name, place), asked, place, json_of))
+
+    def _field(self, name: str, asked: object, place: str, json_of: str) -> Condition:
+        if not isinstance(asked, dict):
+            asked = {"$eq": asked}
+        if not asked:
+            raise WrongFilter(f'{place}: say what is asked of the field, as in {{"$gt": 100}}')
+        operators = [operator.startswith("$") for operator in asked]
+        if not any(operators):
+            row = next(self._names)
+            inner = self.filter(asked, place, f"{row}.value")
+            return _exists(row, json_of, name, Condition(f"{row}.type = 'object' AND {inner.sql}", inner.values))
+        if not all(operators):
+            raise WrongFilter(f"{place}: operators and fields cannot stand side by side")
+        parts = [self._asked(name, word, operand, f"{place}.{word}", json_of) for word, operand in asked.items()]
+        return _joined("AND", parts)
+
+    def _asked(self, name: str, operator: str, operand: Any, place: str, json_of: str) -> Condition:
+        self._conditions += 1
+        if self._conditions > MAX_CONDITIONS:
+            raise WrongFilter(
+                f"{place}: a filter has at most {MAX_CONDITIONS} conditions; $in takes any number of values"
+            )
+        if operator == "$not":
+            inner = operand if isinstance(operand, dict) else {"$eq": operand}
+            return _negated(self._deeper(place, lambda: self._field(name, inner, place, json_of)))
+        positive = {"$ne": "$eq", "$nin": "$in"}.get(operator, operator)
+        row = next(self._names)
+        found = _exists(row, json_of, name, _test(row, positive, operand, place))
+        return _negated(found) if positive != operator or (operator, operand) == ("$exists", False) else found
+
+    def _deeper(self, place: str, build: Callable[[], Condition]) -> Condition:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise WrongFilter(f"{place}: the filter is nested too deeply")
+        built = build()
+        self._depth -= 1
+        return built
+
+
+def _test(row: str, operator: str, operand: Any, place: str) -> Condition:
+    """What a row of json_each must be like."""
+    if operator in COMPARISONS:
+        kind, value = _scalar(operand, place)
+        if kind not in TYPES:
+            raise WrongFilter(f"{place}: compare with a number or a text, not {_named(operand)}")
+        return Condition(f"{row}.type {TYPES[kind]} AND {row}.atom {COMPARISONS[operator]} ?", (value,))
+    if operator == "$eq":
+        return _any_of(row, [operand], place)
+    if operator == "$in":
+        if not isinstance(operand, list):
+            raise WrongFilter(f"{place}: give a list of values, not {_named(operand)}")
+        return _any_of(row, operand, place)
+    if operator == "$exists":
+        if not isinstance(operand, bool):
+            raise WrongFilter(f"{place}: give true or false, not {_named(operand)}")
+        return Condition("1")
+    if operator == "$contains":
+        element = _any_of(f"{row}e", [operand], place)
+        within = f"{row}.type = 'array' AND EXISTS (SELECT 1 FROM json_each({row}.value) AS {row}e WHERE {element.sql})"
+        if isinstance(operand, str):
+            either = f"({within} OR {row}.type = 'text' AND instr({row}.atom, ?) > 0)"
+            return Condition(either, (*element.values, operand))
+        return Condition(within, element.values)
+    raise WrongFilter(f"{place}: there is no operator {operator}; a field takes {', '.join(OPERATORS)}")
+
+
+def _any_of(row: str, operands: list[Any], place: str) -> Condition:
+    """Equal to one of these. The values travel as one JSON list for each kind, so that there may be any number of them."""
+    values: dict[str, list[str | int | float]] = {}
+    for n, operand in enumerate(operands):
+        kind, value = _scalar(operand, place if len(operands) == 1 else f"{place}[{n}]")
+        values.setdefault(kind, []).append(value)
+    parts = []
+    for kind, some in values.items():
+        if kind in TYPES:
+            listed = json.dumps(some, ensure_ascii=False)
+            equal = f"{row}.type {TYPES[kind]} AND {row}.atom IN (SELECT value FROM json_each(?))"
+            parts.append(Condition(equal, (listed,)))
+        else:
+            parts.append(Condition(f"{row}.type = '{kind}'"))
+    return _joined("OR", parts) if parts else Condition("0")
+
+
+def _scalar(value: Any, place: str) -> tuple[str, str | int | float]:
+    """A value's kind ('text', 'number', or the SQL name of true, false and null) and itself as SQLite takes it."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value), 0
+    if isinstance(value, str):
+        return "text", _text(value, place)
+    if isinstance(value, int | float):
+        try:
+            if isinstance(value, float) or not -(2**63) <= value < 2**63:
+                value = float(value)
+        except OverflowError:
+            value = math.inf
+        if not math.isfinite(value):
+            raise WrongFilter(f"{place}: the number is too large, or is none")
+        return "number", value
+    raise WrongFilter(f"{place}: give a text, a number, true, false or null, not {_named(value)}")
+
+
+def _text(value: str, place: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        place = place.encode("utf-8", "backslashreplace").decode()
+        raise WrongFilter(f"{place}: half a surrogate pair is no text") from None
+    return value
+
+
+def _exists(row: str, json_of: str, name: str, test: Condition) -> Condition:
+    """A field of this name is there, and passes the test that speaks of it as ``row``."""
+    sql = f"EXISTS (SELECT 1 FROM json_each({json_of}) AS {row} WHERE {row}.key = ? AND {test.sql})"
+    return Condition(sql, (name, *test.values))
+
+
+def _joined(word: str, parts: list[Condition]) -> Condition:
+    if not parts:
+        return Condition("1")
+    values = itertools.chain.from_iterable(part.values for part in parts)
+    return Condition(f"({f' {word} '.join(part.sql for part in parts)})", tuple(values))
+
+
+def _negated(condition: Condition) -> Condition:
+    return Condition(f"NOT {condition.sql}", condition.values)
+
+
+def _named(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    names = {dict: "an object", list: "a list", str: "a text", int: "a number", float: "a number"}
+    return names.get(type(value), type(value).__name__)
