@@ -21,7 +21,7 @@ from rich.markup import escape
 
 from answering import Query, fill_in, milliseconds_since, open_pair, search_answer, to_pixels
 from contract import ErrorAnswer
-from index import IndexFault, WrongFilter, check_place
+from index import IndexFault, WrongFilter, check_place, verify_catalogue
 from model import (
     ExtractorCard,
     ImageFault,
@@ -237,6 +237,35 @@ def info(folder: Path, as_json: bool) -> None:
     facts["files"] = ", ".join(catalogue.info.files)
     for name, value in facts.items():
         click.echo(f"{name:<16} {value}")
+
+
+@cli.command()
+@folder_argument
+@json_option
+def verify(folder: Path, as_json: bool) -> None:
+    """Check every file of a catalogue against its SHA-256, and that all that is in it fits together.
+
+    Names each fault on a line of its own; exit code 1 when there is one.
+
+    \b
+    Example:
+      python cli.py verify catalogue
+    """
+    with Bars(stderr) as bars:
+        faults = list(verify_catalogue(folder, bars.show))
+    if not faults:
+        try:
+            open_pair(folder)[0].close()  # what remains: that the catalogue and its extractor belong together
+        except (IndexFault, ModelFault) as fault:
+            faults.append(str(fault))
+    if as_json:
+        click.echo(json.dumps({"catalogue": str(folder), "faults": faults}, ensure_ascii=False))
+    elif faults:
+        click.echo("\n".join(faults))
+    else:
+        click.echo(f"{folder} is sound")
+    if faults:
+        raise click.exceptions.Exit(1)
 
 
 @cli.command()

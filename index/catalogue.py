@@ -6,7 +6,6 @@ import functools
 import itertools
 import json
 import os
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,9 +175,9 @@ class Catalogue:
 
 def open_catalogue(folder: Path) -> Catalogue:
     """Open the catalogue in ``folder``. Raises CatalogueNotFound, CatalogueMismatch (its format) or DamagedIndex."""
-    connection = open_database(folder)
+    database = Reading(open_database(folder))
     try:
-        info = _read_info(connection, folder)
+        info = read_info(database, folder)
         base = folder / info.base
         codes = folder / codes_file(info.base)
         for path in (base, codes):
@@ -189,14 +188,18 @@ def open_catalogue(folder: Path) -> Catalogue:
             raise DamagedIndex(
                 f"{base} holds {len(index)} vectors, the catalogue {info.count} items; restore or rebuild it"
             )
-        return Catalogue(folder, Reading(connection), info, index)
+        return Catalogue(folder, database, info, index)
     except BaseException:
-        connection.close()
+        database.close()
         raise
 
 
-def _read_info(connection: sqlite3.Connection, folder: Path) -> CatalogueInfo:
-    meta = read_meta(connection, folder)
+def read_info(database: Reading, folder: Path) -> CatalogueInfo:
+    """What the database in ``folder`` says of its catalogue.
+
+    Raises CatalogueNotFound, CatalogueMismatch (another format) or DamagedIndex.
+    """
+    meta = read_meta(database, folder)
     if "base" not in meta:
         raise CatalogueNotFound(f"{folder} is an unfinished build; run the same build command again to go on with it")
     if (found := meta.get("format_version")) != FORMAT_VERSION:
@@ -204,7 +207,7 @@ def _read_info(connection: sqlite3.Connection, folder: Path) -> CatalogueInfo:
             f"{folder} is a catalogue of format {found}; this version reads format {FORMAT_VERSION}; "
             "build it again with --overwrite"
         )
-    count = connection.execute("SELECT count(*) FROM items WHERE row IS NOT NULL").fetchone()[0]
+    ((count,),) = database.query("SELECT count(*) FROM items WHERE row IS NOT NULL")
     try:
         return CatalogueInfo(count=count, **meta)
     except TypeError:

@@ -33,11 +33,13 @@ def codes_file(base: str) -> str:
 def hash_files(folder: Path) -> dict[str, str]:
     """The SHA-256 of every file in a catalogue folder that is never changed: all but the database."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(DATABASE))
-    digests = {}
-    for path in paths:
-        with path.open("rb") as file:
-            digests[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digests
+    return {path.relative_to(folder).as_posix(): hash_file(path) for path in paths}
+
+
+def hash_file(path: Path) -> str:
+    """A file's SHA-256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # vector: float32 bytes, only while the item is not in the index file; row: where it is in that file.
@@ -116,11 +118,11 @@ class Reading:
         self._connection.close()
 
 
-def read_meta(connection: sqlite3.Connection, folder: Path) -> dict[str, Any]:
+def read_meta(database: Reading, folder: Path) -> dict[str, Any]:
     """All meta values. Raises CatalogueNotFound when the file is not a catalogue's database."""
     try:
-        return {name: json.loads(value) for name, value in connection.execute("SELECT name, value FROM meta")}
-    except sqlite3.DatabaseError as error:
+        return {name: json.loads(value) for name, value in database.query("SELECT name, value FROM meta")}
+    except (DamagedIndex, ValueError) as error:
         raise CatalogueNotFound(
             f"{folder / DATABASE} is not a catalogue's database ({error}); restore or rebuild it"
         ) from None

@@ -24,6 +24,7 @@ from index.store import (
     EXTRACTOR,
     FORMAT_VERSION,
     REPORT,
+    Reading,
     base_file,
     codes_file,
     create_database,
@@ -186,7 +187,7 @@ def _resume(partial: Path, model: str, fingerprint: str, dim: int, labelled: boo
         # Held until close: a second build of the same catalogue is told so, and cannot write in between.
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")
         connection.execute("BEGIN IMMEDIATE").connection.rollback()
-        found = read_meta(connection, partial)
+        found = read_meta(Reading(connection), partial)
         if not connection.execute("SELECT count(*) FROM items").fetchone()[0]:
             connection.close()  # nothing would be lost by starting over
             return None
