@@ -30,6 +30,7 @@ $(READY): pyproject.toml requirements.txt constraints.txt
 	@command -v c++ >/dev/null || { echo "error: a C++ compiler is needed to build hnswlib (Debian: apt-get install g++ python3-dev)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt ".[build,dev]"
+	$(BIN)/python -c 'import index; index.warm_kernels()'
 	@touch $@
 
 samples: $(SAMPLES)/.ready

@@ -27,7 +27,7 @@ from contract import (
     found,
     item_body,
 )
-from index import Allowed, Catalogue, Hit, open_catalogue
+from index import Allowed, Catalogue, Hit, open_catalogue, warm_kernels
 from model import ExtractorCard, ImageFault, Limits, Preprocessing, read_card, read_picture
 from settings import Settings
 
@@ -124,8 +124,7 @@ class Answers:
         limits = Limits(bytes=settings.max_bytes, pixels=settings.max_pixels)
         self._decode = functools.partial(to_pixels, preprocessing=card.preprocessing, limits=limits)
         self._threads = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
-        # The kernel is compiled, or read from numba's cache, before the first request and not in it.
-        catalogue.search(np.ones((1, card.dim), np.float32), 1)
+        warm_kernels()  # before the first request, and not in it
 
     async def search(self, asked: Sequence[Asked], k: int, where: object = None) -> SearchAnswer:
         """Search for each thing asked, in order, among the items that the filter ``where`` allows.

@@ -15,7 +15,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-NAMES = {"embed": "reading and embedding", "index": "building the index"}
+NAMES = {
+    "embed": "reading and embedding",
+    "index": "building the index",
+    "hash": "checking files",
+    "vectors": "checking vectors",
+}
 
 
 class Bars:

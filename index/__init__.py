@@ -18,6 +18,7 @@ from index.hnsw_file import Metric, open_hnsw_file
 from index.planner import Allowed, allow_rows
 from index.reader import DEFAULT_EF, MappedIndex, Neighbours, open_index
 from index.verify import check_codes, check_index, verify_catalogue
+from index.warm import warm_kernels
 from index.writer import CatalogueWriter, Entry, check_place, start_catalogue
 
 __all__ = [
@@ -53,4 +54,5 @@ __all__ = [
     "search_exact",
     "start_catalogue",
     "verify_catalogue",
+    "warm_kernels",
 ]

@@ -22,7 +22,7 @@ from index.hnsw_file import HnswFile, Metric, forget_pages, map_file, upper_offs
 
 MAGIC = b"LENSCODE"
 VERSION = 1
-HEADER = struct.Struct("<8sIIQQQQQ8x")  # magic, version, space, count, dim, code stride, links per row, base's bytes
+HEADER = struct.Struct("<8sIIQQQQQQ")  # magic, version, space, count, dim, stride, links, base's bytes, deleted
 CHUNK = 4096
 SPACES: dict[Metric, int] = {"cosine": 0, "ip": 1, "l2": 2}
 
@@ -33,13 +33,14 @@ class Codes:
 
     ``rows``: int8 [count, stride], of which the first dim are the code; ``terms``: float32 [count, 2], so that the
     distance to a query is ``terms[0] + terms[1]·(query·code)``, for L2 less the query's own squared length; ``links``:
-    uint32 [count, 1 + max_links0]; ``upper_at``: uint32 [count].
+    uint32 [count, 1 + max_links0]; ``upper_at``: uint32 [count]; ``deletions``: whether any element is marked deleted.
     """
 
     rows: NDArray[np.int8]
     terms: NDArray[np.float32]
     links: NDArray[np.uint32]
     upper_at: NDArray[np.uint32]
+    deletions: bool
 
 
 def _shapes(count: int, dim: int, max_links0: int) -> tuple[tuple[str, type, tuple[int, ...]], ...]:
@@ -75,6 +76,7 @@ def build_codes(path: Path, file: HnswFile, metric: Metric) -> None:
         -(-layout.dim // 64) * 64,
         layout.max_links0,
         file.size,
+        int(((file.links[:, 0] >> 16) & 1).sum()),
     )
     unfinished = path.with_name(path.name + ".new")
     vectors = file.vectors[:, layout.vector_word : layout.vector_word + layout.dim]
@@ -107,7 +109,7 @@ def open_codes(path: Path, file: HnswFile, metric: Metric) -> Codes:
         header = opened.read(HEADER.size)
         size = os.fstat(opened.fileno()).st_size
         whole = HEADER.size + sum(np.dtype(kind).itemsize * int(np.prod(shape)) for _, kind, shape in shapes)
-        if len(header) < HEADER.size or HEADER.unpack(header) != expected or size != whole:
+        if len(header) < HEADER.size or HEADER.unpack(header)[:-1] != expected or size != whole:
             raise DamagedIndex(
                 f"{path.name} is not a whole companion of its index file; restore or rebuild the catalogue"
             )
@@ -117,4 +119,4 @@ def open_codes(path: Path, file: HnswFile, metric: Metric) -> Codes:
     for name, kind, shape in shapes:
         arrays[name] = np.frombuffer(mapped, kind, count=int(np.prod(shape)), offset=at).reshape(shape)
         at += arrays[name].nbytes
-    return Codes(**arrays)
+    return Codes(**arrays, deletions=HEADER.unpack(header)[-1] > 0)

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from index.compiled import compiled
 from index.errors import DamagedIndex, DimensionMismatch
 
 Metric = Literal["cosine", "ip", "l2"]  # the file does not say which it was built for
@@ -106,7 +106,7 @@ def read_layout(header: bytes, file_size: int, dim: int) -> Layout:
     )
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _walk_upper(words, block_words, upper_at):  # type: ignore[no-untyped-def]
     """Find where each element's upper links begin; the row at which the file stops making sense, or -1."""
     at = np.int64(0)

@@ -12,14 +12,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from index.arithmetic import INNER_PRODUCT, SQUARED_L2
 from index.codes import Codes, open_codes
 from index.errors import DamagedIndex, DimensionMismatch
 from index.hnsw_file import HnswFile, Metric, open_hnsw_file, upper_offsets
 from index.kernel import (
     DAMAGED,
-    INNER_PRODUCT,
     OVER_BUDGET,
-    SQUARED_L2,
+    SPENT,
     Graph,
     Scratch,
     Vectors,
@@ -27,13 +27,14 @@ from index.kernel import (
     search_codes,
     search_vectors,
 )
-from index.planner import Allowed, plan
+from index.planner import UNBOUNDED, Allowed, plan
 
 DEFAULT_EF = 128
 NO_FILTER = np.empty(0, np.uint8)
 NO_TERMS = np.empty((0, 2), np.float32)
-UNBOUNDED = np.iinfo(np.int64).max
 BLOCK = 32  # queries that a thread takes at a time
+PROBES = 16  # walks that tell the planner what a walk takes here
+SPARE = 16  # candidates more than k that are found by codes and compared by their vectors: 10 lose nothing in 20,000
 
 
 class Neighbours(NamedTuple):
@@ -49,7 +50,7 @@ class Neighbours(NamedTuple):
 
 def as_queries(queries: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
     """Queries as contiguous float32 [n, dim]. Raises DimensionMismatch for any other shape."""
-    rows = np.ascontiguousarray(queries, dtype=np.float32)
+    rows = np.require(queries, np.float32, ["C", "W"])
     if rows.ndim != 2 or rows.shape[1] != dim:
         raise DimensionMismatch(f"queries of shape {rows.shape} were given to an index of {dim}-d vectors")
     return rows
@@ -61,6 +62,10 @@ class _Found(NamedTuple):
     labels: NDArray[np.int64]
     distances: NDArray[np.float32]
     sizes: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, count: int, k: int) -> _Found:
+        return cls(np.empty((count, k), np.int64), np.empty((count, k), np.float32), np.zeros(count, np.int64))
 
     def part(self, which: slice | NDArray[np.intp]) -> _Found:
         """Some queries' answers: a view for a slice, a copy for places."""
@@ -88,8 +93,9 @@ class MappedIndex:
             else (file.links, upper_offsets(file), file.vectors, NO_TERMS, at)
         )
         top = (layout.max_links, layout.max_links0, layout.max_level, layout.entry_point)
-        self._graph = Graph(links, file.upper, upper_at, rows, terms, start, *top, codes is None)
+        self._graph = Graph(links, file.upper, upper_at, rows, terms, start, *top, codes is None or codes.deletions)
         self._threads = threading.local()
+        self._usual = functools.lru_cache(64)(self._measure)
 
     def __len__(self) -> int:
         """The number of elements in the file, deleted ones included."""
@@ -114,11 +120,11 @@ class MappedIndex:
             raise ValueError(f"k and ef are at least 1, not {k} and {ef}")
         rows = as_queries(queries, self.file.layout.dim)
         k = min(k, max(1, len(self) if allowed is None else len(allowed)))
-        found = _Found(
-            np.empty((len(rows), k), np.int64), np.empty((len(rows), k), np.float32), np.zeros(len(rows), np.int64)
-        )
+        found = _Found.of(len(rows), k)
         if len(self) and (allowed is None or len(allowed)):
-            work = functools.partial(self._answer, rows, k, min(max(ef, k), len(self)), allowed, found)
+            ef = min(max(ef, k + SPARE if self.codes else k), len(self))
+            budget = UNBOUNDED if allowed is None else self._budget(allowed, ef)
+            work = functools.partial(self._answer, rows, k, ef, allowed, budget, found)
             self._spread(work, len(rows), threads)
         return [
             Neighbours(labels[:size], distances[:size])
@@ -142,15 +148,29 @@ class MappedIndex:
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(work, (slice(at, at + BLOCK) for at in range(0, count, BLOCK))))
 
+    def _budget(self, allowed: Allowed, ef: int) -> int:
+        return plan(len(allowed), len(self), self._usual(ef), self._vectors.dim, codes=self.codes is not None)
+
+    def _measure(self, ef: int) -> float:
+        """How many distances an unfiltered walk takes: the mean over some of the index's own vectors."""
+        rows = np.linspace(0, len(self) - 1, PROBES).astype(np.int64)
+        spent = []
+        for query in self.vectors()[rows]:
+            self._walk(query[None], 1, ef, NO_FILTER, UNBOUNDED, _Found.of(1, 1))
+            spent.append(self._scratch(ef).state[SPENT])
+        return float(np.mean(spent))
+
     def _answer(
-        self, queries: NDArray[np.float32], k: int, ef: int, allowed: Allowed | None, found: _Found, part: slice
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        ef: int,
+        allowed: Allowed | None,
+        budget: int,
+        found: _Found,
+        part: slice,
     ) -> None:
         queries, found = queries[part], found.part(part)
-        budget = (
-            UNBOUNDED
-            if allowed is None
-            else plan(len(allowed), len(self), ef, self._vectors.dim, self.codes is not None)
-        )
         if budget:
             self._walk(queries, k, ef, NO_FILTER if allowed is None else allowed.bits, budget, found)
         else:
@@ -168,7 +188,7 @@ class MappedIndex:
         if self.codes is None:
             search_vectors(queries, k, ef, self._graph, self._vectors, bits, budget, scratch, *found)
         else:
-            rerank = min(ef, RERANK_LEAST + RERANK_EACH * k)
+            rerank = min(ef, k + SPARE)
             search_codes(queries, k, ef, rerank, self._graph, self._vectors, bits, budget, scratch, *found)
 
     def _complete(
@@ -201,13 +221,10 @@ class MappedIndex:
                 fresh=np.empty(room, np.int64),
                 query=np.empty(dim, np.float32),
                 query_codes=np.empty(dim, np.int16),
-                tag=np.zeros(1, np.int64),
+                state=np.zeros(2, np.int64),
             )
             self._threads.scratch = scratch
         return scratch
-
-
-RERANK_LEAST, RERANK_EACH = 16, 2
 
 
 def open_index(path: Path, dim: int, metric: Metric, codes: Path | None = None) -> MappedIndex:

@@ -13,6 +13,7 @@ import pytest
 
 from index import DamagedIndex, DimensionMismatch, MappedIndex, Metric, build_hnsw, open_index, recall, search_exact
 from index.hnsw_file import HEADER
+from index.kernel import TAG
 
 METRICS: tuple[Metric, ...] = ("cosine", "ip", "l2")
 COUNT, DIM, EF, K = 3000, 48, 64, 10
@@ -135,7 +136,7 @@ def test_the_visited_tag_survives_its_wrap(tmp_path: Path) -> None:
     query = clusters(1, DIM, 1)
     first = index.search(query, K)[0].labels.tolist()
     scratch = index._scratch(EF)
-    scratch.tag[0] = 2**16 - 1
+    scratch.state[TAG] = 2**16 - 1
     scratch.visited.fill(1)  # what a query with the tag that comes next has left behind
     assert index.search(query, K)[0].labels.tolist() == first
 

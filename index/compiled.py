@@ -1,0 +1,47 @@
+"""numba's cache, made to know a whole package: compiled code is as old as any of the files it was made of.
+
+numba stamps what it keeps with the source file of the one function that was compiled, so a change in a function of
+another file, compiled into it, would go unnoticed. And it keeps the result in ``__pycache__``, which ``bentoml build``
+leaves behind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from numba import njit
+from numba.core.caching import CacheImpl, InTreeCacheLocator
+
+PACKAGE = Path(__file__).parent
+CACHE = PACKAGE / "compiled_cache"
+
+
+class _PackageLocator(InTreeCacheLocator):
+    """Where numba keeps what it compiles of this package, and how it knows that it is still true."""
+
+    def __init__(self, py_func: Callable[..., Any], py_file: str) -> None:
+        super().__init__(py_func, py_file)
+        self._cache_path = str(CACHE)
+
+    def get_source_stamp(self) -> str:
+        sources = sorted(PACKAGE.glob("*.py"))
+        return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+
+    def get_disambiguator(self) -> str:
+        return "package"
+
+    @classmethod
+    def from_function(cls, py_func: Callable[..., Any], py_file: str) -> Any:
+        """This locator for functions of this package, where its cache can be written to."""
+        return super().from_function(py_func, py_file) if Path(py_file).parent == PACKAGE else None
+
+
+CacheImpl._locator_classes.insert(0, _PackageLocator)
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Compile a function when it is first called, without the GIL, and keep the result for later processes."""
+    return njit(nogil=True, cache=True)(function)
