@@ -29,7 +29,7 @@ $(READY): pyproject.toml requirements.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: BentoLens needs Python 3.11 or newer; give one with PYTHON=..." >&2; exit 1; }
 	@command -v c++ >/dev/null || { echo "error: a C++ compiler is needed to build hnswlib (Debian: apt-get install g++ python3-dev)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt ".[build,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt ".[build,dev,bench]"
 	$(BIN)/python -c 'import index; index.warm_kernels()'
 	@touch $@
 

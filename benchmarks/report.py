@@ -8,7 +8,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -31,7 +31,7 @@ def arguments(description: str | None) -> argparse.Namespace:
     return parser.parse_args()
 
 
-def in_turn(tasks: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+def in_turn(tasks: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     """Seconds that each task took in each round; the tasks alternate, so that a drifting machine slows all of them."""
     for task in tasks.values():  # warm-up
         task()

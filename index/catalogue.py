@@ -207,8 +207,7 @@ def read_info(database: Reading, folder: Path) -> CatalogueInfo:
             f"{folder} is a catalogue of format {found}; this version reads format {FORMAT_VERSION}; "
             "build it again with --overwrite"
         )
-    ((count,),) = database.query("SELECT count(*) FROM items WHERE row IS NOT NULL")
     try:
-        return CatalogueInfo(count=count, **meta)
+        return CatalogueInfo(**meta)
     except TypeError:
         raise DamagedIndex(f"{folder / DATABASE} does not say what the catalogue is; restore or rebuild it") from None

@@ -44,4 +44,4 @@ CacheImpl._locator_classes.insert(0, _PackageLocator)
 
 def compiled(function: Callable[..., Any]) -> Any:
     """Compile a function when it is first called, without the GIL, and keep the result for later processes."""
-    return njit(nogil=True, cache=True)(function)
+    return njit(nogil=True, cache=True, _nrt=False)(function)

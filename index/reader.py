@@ -50,7 +50,7 @@ class Neighbours(NamedTuple):
 
 def as_queries(queries: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
     """Queries as contiguous float32 [n, dim]. Raises DimensionMismatch for any other shape."""
-    rows = np.require(queries, np.float32, ["C", "W"])
+    rows = np.require(queries, np.float32, ["C", "W"])  # as the kernel was compiled for
     if rows.ndim != 2 or rows.shape[1] != dim:
         raise DimensionMismatch(f"queries of shape {rows.shape} were given to an index of {dim}-d vectors")
     return rows
@@ -175,11 +175,8 @@ class MappedIndex:
             self._walk(queries, k, ef, NO_FILTER if allowed is None else allowed.bits, budget, found)
         else:
             found.sizes.fill(OVER_BUDGET)
-        # Where the graph is not worth its cost, or does not lead to all that is there, the rows themselves are compared.
-        if len(short := np.flatnonzero(found.sizes < k)):
-            self._complete(queries, k, short, allowed, found)
-        if (found.sizes == DAMAGED).any():
-            raise DamagedIndex("the index file holds a link to an element that is not there; restore or rebuild it")
+        if found.sizes.min() < k:
+            self._complete(queries, k, allowed, found)
 
     def _walk(
         self, queries: NDArray[np.float32], k: int, ef: int, bits: NDArray[np.uint8], budget: int, found: _Found
@@ -191,16 +188,15 @@ class MappedIndex:
             rerank = min(ef, k + SPARE)
             search_codes(queries, k, ef, rerank, self._graph, self._vectors, bits, budget, scratch, *found)
 
-    def _complete(
-        self, queries: NDArray[np.float32], k: int, short: NDArray[np.intp], allowed: Allowed | None, found: _Found
-    ) -> None:
+    def _complete(self, queries: NDArray[np.float32], k: int, allowed: Allowed | None, found: _Found) -> None:
+        """Compare the rows themselves where the graph is not worth its cost, or does not lead to all that is there."""
         rows = self._live if allowed is None else allowed.rows
-        short = np.array(
-            [n for n in short if found.sizes[n] != DAMAGED and found.sizes[n] < min(k, len(rows))], np.intp
-        )
+        short = np.flatnonzero((found.sizes < min(k, len(rows))) & (found.sizes != DAMAGED))
         some = found.part(short)
         scan_rows(queries[short], k, rows, self._vectors, self._scratch(k), *some)
         found.labels[short], found.distances[short], found.sizes[short] = some
+        if (found.sizes == DAMAGED).any():
+            raise DamagedIndex("the index file holds a link to an element that is not there; restore or rebuild it")
 
     @functools.cached_property
     def _live(self) -> NDArray[np.int64]:

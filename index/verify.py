@@ -137,7 +137,7 @@ def _check_rows(file: HnswFile, database: Reading) -> Iterator[str]:
     rows = np.array(pairs, np.int64).reshape(-1, 2)
     labels = file.labels()
     if not np.array_equal(rows[:, 0], np.arange(len(labels))) or not np.array_equal(rows[:, 1], labels):
-        yield "its labels are not the ids of the catalogue's items"
+        yield f"its {len(labels)} labels are not the ids of the catalogue's {len(rows)} items"
 
 
 def _check_links(

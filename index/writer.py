@@ -111,7 +111,7 @@ class CatalogueWriter:
         with self._connection:
             rows = enumerate(file.labels().tolist())
             self._connection.executemany("UPDATE items SET row = ?, vector = NULL WHERE id = ?", rows)
-            write_meta(self._connection, {"generation": 1, "base": base.name})
+            write_meta(self._connection, {"generation": 1, "base": base.name, "count": len(self)})
 
     def publish(self, report: dict[str, Any]) -> None:
         """Put the finished catalogue in its place, with the report of how it was built."""
@@ -225,7 +225,7 @@ def _take_back_vectors(connection: sqlite3.Connection, base: Path, dim: int) -> 
         for item_id, row in connection.execute("SELECT id, row FROM items WHERE row IS NOT NULL").fetchall():
             blob = np.ascontiguousarray(vectors[row]).tobytes()
             connection.execute("UPDATE items SET row = NULL, vector = ? WHERE id = ?", (blob, item_id))
-        connection.execute("DELETE FROM meta WHERE name IN ('base', 'files', 'generation')")
+        connection.execute("DELETE FROM meta WHERE name IN ('base', 'count', 'files', 'generation')")
 
 
 def check_place(folder: Path, *, overwrite: bool) -> None:

@@ -7,13 +7,15 @@ import os
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from index import Catalogue, CatalogueMismatch, CatalogueNotFound, DamagedIndex, open_catalogue
+from index.store import Reading
 from model import ExtractorCard
 
 
@@ -142,10 +144,49 @@ def test_a_database_damaged_while_it_is_open_is_told_by_name(copy: Path) -> None
     opened.close()
 
 
-def test_an_index_of_another_size_than_the_items_is_refused(copy: Path) -> None:
-    connection = sqlite3.connect(copy / "catalogue.sqlite")
-    with connection:
-        connection.execute("DELETE FROM items WHERE id = 5")
-    connection.close()
+def test_an_index_of_another_size_than_the_catalogue_is_refused(copy: Path) -> None:
+    set_meta(copy, "count", 58)
     with pytest.raises(DamagedIndex, match="holds 59 vectors, the catalogue 58 items"):
         open_catalogue(copy)
+
+
+def test_a_database_that_lacks_what_a_catalogue_says_of_itself_is_refused(copy: Path) -> None:
+    connection = sqlite3.connect(copy / "catalogue.sqlite")
+    with connection:
+        connection.execute("DELETE FROM meta WHERE name = 'count'")
+    connection.close()
+    with pytest.raises(DamagedIndex, match="does not say what the catalogue is; restore or rebuild"):
+        open_catalogue(copy)
+
+
+def test_opening_reads_no_table_but_meta(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    query = Reading.query
+
+    def noted(self: Reading, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        asked.append(sql)
+        return query(self, sql, values)
+
+    monkeypatch.setattr(Reading, "query", noted)
+    open_catalogue(copy).close()
+    assert asked == ["SELECT name, value FROM meta"]
+
+
+def test_filters_find_by_metadata_and_are_remembered(opened: Catalogue) -> None:
+    allowed = opened.allow({"label": "imagenet"})
+    assert len(allowed) == 20
+    assert opened.allow({"label": {"$eq": "imagenet"}}) is allowed
+    vector = opened.vector(1)
+    assert vector is not None
+    (hits,) = opened.search(vector[None], 59, allowed=allowed)
+    assert len(hits) == 20
+    assert {hit.item.metadata["label"] for hit in hits} == {"imagenet"}
+    (none,) = opened.search(vector[None], 5, allowed=opened.allow({"label": "no such"}))
+    assert none == []
+
+
+def test_each_query_leaves_out_its_own_item(opened: Catalogue) -> None:
+    vectors = np.stack([opened.vector(item) for item in (1, 2, 3)])  # type: ignore[misc]
+    found = opened.search(vectors, 5, without=[1, None, 3])
+    assert [len(hits) for hits in found] == [5, 5, 5]
+    assert [hits[0].item.id == item for item, hits in zip((1, 2, 3), found, strict=True)] == [False, True, False]

@@ -69,7 +69,7 @@ def overwrite(path: Path, at: int, data: bytes) -> None:
             "base-000001.hnsw",
             96 + 4 + 4 * 32 + 4 * 16,
             b"\xee\xee",
-            "its labels are not the ids of the catalogue's items",
+            "its 200 labels are not the ids of the catalogue's 200 items",
         ),
         ("base-000001.hnsw", 48, b"\x07", "the header names element"),
         ("base-000001.codes", 64, b"\x55", "the codes of elements 0 to 199 are not those of their vectors"),
