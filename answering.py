@@ -131,8 +131,11 @@ class Answers:
 
         Raises WrongFilter, and RequestFault when the embedder does not answer.
         """
+        begun = time.perf_counter()
         allowed = None if where is None else await asyncio.to_thread(self._catalogue.allow, where)
+        filtered = {} if where is None else {"filter": milliseconds_since(begun)}
         queries, timings = await self._embedded(asked)
+        timings = filtered | timings
         return await asyncio.to_thread(search_answer, self._catalogue, queries, k, self._ef, timings, allowed)
 
     async def embed(self, images: Sequence[Asked]) -> EmbedAnswer:

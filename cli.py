@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import os
 import socket
-import sqlite3
 import sys
 import time
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
-from rich.console import Console
 from rich.markup import escape
 
 from answering import Query, fill_in, milliseconds_since, open_pair, search_answer, to_pixels
@@ -33,39 +30,12 @@ from model import (
     read_file,
 )
 from packing import pack_catalogue
-from pipeline import BuildReport, SourceNotFound, build_catalogue, find_sources
+from pipeline import BuildReport, build_catalogue, find_sources
 from progress import Bars
-from settings import Settings, SettingsFault, read_settings
+from settings import Settings, read_settings
+from shell import PortTaken, Verbs, folder_argument, json_option, stderr
 
 SHOWN_SKIPS = 10
-
-
-class PortTaken(Exception):
-    """The address to serve on cannot be had."""
-
-
-NAMED_ERRORS = (ImageFault, IndexFault, ModelFault, PortTaken, SettingsFault, SourceNotFound, OSError, sqlite3.Error)
-
-
-stderr = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
-folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-
-
-class Verbs(click.Group):
-    """Turns the errors that have names into one line and exit code 1; Ctrl-C into exit code 130."""
-
-    def invoke(self, context: click.Context) -> Any:
-        try:
-            return super().invoke(context)
-        except BrokenPipeError:  # the reader of our output has gone: click ends quietly
-            raise
-        except NAMED_ERRORS as error:
-            stderr.print(f"error: {' '.join(str(error).split())}")
-            context.exit(1)
-        except KeyboardInterrupt:
-            stderr.print("stopped")
-            context.exit(130)
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -173,10 +143,12 @@ def search(folder: Path, images: tuple[Path, ...], k: int | None, where: str | N
     settings = read_settings()
     catalogue, card = open_pair(folder)
     with closing(catalogue):
+        begun = time.perf_counter()
         allowed = None if where is None else catalogue.allow(_json(where))
+        timings = {} if where is None else {"filter": milliseconds_since(begun)}
         begun = time.perf_counter()
         pixels = [_read(image, card, _limits(settings)) for image in images]
-        timings = {"decode": milliseconds_since(begun)}
+        timings["decode"] = milliseconds_since(begun)
         begun = time.perf_counter()
         readable = [one for one in pixels if not isinstance(one, ImageFault)]
         vectors: Iterable[np.ndarray] = (

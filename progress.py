@@ -40,7 +40,6 @@ class Bars:
         self._tasks: dict[str, tuple[TaskID, int, float]] = {}
 
     def __enter__(self) -> Bars:
-        self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -48,6 +47,7 @@ class Bars:
 
     def show(self, stage: str, done: int, total: int) -> None:
         if stage not in self._tasks:
+            self._progress.start()  # not before there is something to show
             task = self._progress.add_task(NAMES[stage], total=total, rate="")
             self._tasks[stage] = (task, done, time.perf_counter())
         task, first, begun = self._tasks[stage]

@@ -23,8 +23,9 @@ MAY = {
     "forms": {"contract", "settings"},
     "packing": {"index"},
     "progress": set(),
+    "shell": {"model", "index", "pipeline", "settings"},
     "service": {"model", "index", "demo", "answering", "contract", "embedding_client", "forms", "packing", "settings"},
-    "cli": {"model", "index", "answering", "contract", "packing", "pipeline", "progress", "settings"},
+    "cli": {"model", "index", "answering", "contract", "packing", "pipeline", "progress", "settings", "shell"},
 }
 HEAVY = {"torch", "timm", "gradio", "hnswlib"}
 MAY_IMPORT_HEAVY = {"model/extractor.py", "model/weights.py", "demo/page.py"}

@@ -132,6 +132,10 @@ def test_wrong_inputs_are_one_clear_line(catalogue: Path, photos: list[Path], sa
     broken = shutil.copytree(catalogue, tmp_path / "broken")
     (broken / "extractor" / "weights.safetensors").unlink()
     assert "are missing; build the catalogue again" in refused("serve", broken)
+    assert "where: this is not JSON" in refused("search", catalogue, photos[0], "--where", "{label: cats}")
+    assert "where.width.$gtt: there is no operator $gtt" in refused(
+        "search", catalogue, photos[0], "--where", '{"width": {"$gtt": 1}}'
+    )
     assert "LENS_K='x' cannot be used" in refused("search", catalogue, photos[0], LENS_K="x")
     assert not out.exists()
 
@@ -185,4 +189,4 @@ def test_serve_serves_and_a_taken_port_is_one_clear_line(catalogue: Path, photos
 
 def test_the_commands_are_the_contracts() -> None:
     assert isinstance(cli, click.Group)
-    assert set(cli.commands) == {"build", "search", "info", "pack", "serve"}
+    assert set(cli.commands) == {"build", "search", "info", "pack", "serve", "verify"}
