@@ -72,7 +72,10 @@ format: $(READY)  ## let ruff mend what it can
 	$(BIN)/ruff format .
 
 bench: setup  ## the benchmarks, quickly; benchmarks/README.md has the full runs
-	$(BIN)/python -m benchmarks.reader --quick
+	$(BIN)/python -m benchmarks.index_speed --quick
+	$(BIN)/python -m benchmarks.filters --quick
+	$(BIN)/python -m benchmarks.index_memory --quick
+	$(BIN)/python -m benchmarks.index_open --quick
 	$(BIN)/python -m benchmarks.serving --quick
 
 pins:  ## write constraints.txt anew from what is installed

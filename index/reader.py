@@ -56,6 +56,12 @@ def as_queries(queries: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
     return rows
 
 
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    """Threads that live as long as the process: each keeps what its queries reuse."""
+    return ThreadPoolExecutor(thread_name_prefix="search")
+
+
 class _Found(NamedTuple):
     """A batch's answers as the kernel fills them: [n, k], [n, k] and [n]."""
 
@@ -142,11 +148,19 @@ class MappedIndex:
         return self.file.vectors[:, at : at + self.file.layout.dim]
 
     def _spread(self, work: Callable[[slice], None], count: int, threads: int) -> None:
+        blocks = iter([slice(at, at + BLOCK) for at in range(0, count, BLOCK)])
+
+        def take_turns() -> None:
+            for block in blocks:  # the threads share one iterator, and who is free takes the next
+                work(block)
+
         if threads == 1 or count <= BLOCK:
             work(slice(0, count))
-            return
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(work, (slice(at, at + BLOCK) for at in range(0, count, BLOCK))))
+        else:
+            helpers = [_pool().submit(take_turns) for _ in range(threads - 1)]
+            take_turns()
+            for helper in helpers:
+                helper.result()
 
     def _budget(self, allowed: Allowed, ef: int) -> int:
         return plan(len(allowed), len(self), self._usual(ef), self._vectors.dim, codes=self.codes is not None)

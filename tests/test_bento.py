@@ -44,11 +44,15 @@ def test_the_bento_serves_from_an_empty_folder(home: Path, photos: list[Path], t
     empty = tmp_path / "empty"
     empty.mkdir()
     command = [sys.executable, "-m", "bentoml", "serve", "bentolens:latest"]
-    with running(command, tmp_path / "log", cwd=empty, BENTOML_HOME=str(home)) as server:
-        answer = server.search(photos[0].read_bytes(), k=2)
+    environment = {"BENTOML_HOME": str(home), "NUMBA_DEBUG_CACHE": "1"}
+    with running(command, tmp_path / "log", cwd=empty, **environment) as server:
+        answer = server.search(photos[0].read_bytes(), k=2, where='{"label": "imagenet"}')
         assert answer.status_code == 200
         assert answer.json()["results"][0]["hits"][0]["key"].endswith(photos[0].name)
         assert "BentoLens" in httpx.get(f"{server.url}/demo/", timeout=60).text
+        log = server.log.read_text()
+        assert "data loaded from" in log, "the search kernel has come with the bento"
+        assert "data saved to" not in log, "and is not compiled again"
     assert list(empty.iterdir()) == []
 
 

@@ -97,7 +97,7 @@ def test_make_run_serves_a_folder_of_ones_own(place: Path, photos: list[Path], t
 
 
 def test_the_benchmarks_run() -> None:
-    for name in ("reader", "serving"):
+    for name in ("index_speed", "filters", "index_memory", "index_open", "serving"):
         done = subprocess.run(
             [sys.executable, "-m", f"benchmarks.{name}", "--quick"], cwd=ROOT, capture_output=True, text=True
         )

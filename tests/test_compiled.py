@@ -1,0 +1,48 @@
+"""The search kernel is compiled once for a machine: at set-up, and never on the way of a request."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.serving import ROOT
+
+WARM = [sys.executable, "-c", "import index; index.warm_kernels()"]
+
+
+def cache_log(folder: Path) -> str:
+    """What numba says of its cache while the kernels are made ready in ``folder``."""
+    environment = os.environ | {"NUMBA_DEBUG_CACHE": "1"}
+    return subprocess.run(WARM, cwd=folder, capture_output=True, text=True, check=True, env=environment).stdout
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    shutil.copytree(ROOT / "index", tmp_path / "index", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def test_after_set_up_nothing_is_compiled() -> None:
+    log = cache_log(ROOT)
+    assert "data saved" not in log, log
+    for name in ("search_codes", "search_vectors", "scan_rows"):
+        assert f"kernel.{name}" in log
+    assert log.count("data loaded") >= 4
+
+
+def test_the_cache_is_good_in_another_place_and_at_another_time(copy: Path) -> None:
+    for path in (copy / "index").glob("*.py"):
+        os.utime(path, (1, 1))
+    assert "data saved" not in cache_log(copy)
+
+
+def test_a_change_in_any_file_of_the_package_compiles_anew(copy: Path) -> None:
+    with (copy / "index" / "arithmetic.py").open("a") as file:
+        file.write("\n# changed\n")
+    assert cache_log(copy).count("data saved") >= 4
+    assert "data saved" not in cache_log(copy)
