@@ -127,7 +127,7 @@ class MappedIndex:
         rows = as_queries(queries, self.file.layout.dim)
         k = min(k, max(1, len(self) if allowed is None else len(allowed)))
         found = _Found.of(len(rows), k)
-        if len(self) and (allowed is None or len(allowed)):
+        if len(rows) and len(self) and (allowed is None or len(allowed)):
             ef = min(max(ef, k + SPARE if self.codes else k), len(self))
             budget = UNBOUNDED if allowed is None else self._budget(allowed, ef)
             work = functools.partial(self._answer, rows, k, ef, allowed, budget, found)

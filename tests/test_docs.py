@@ -15,6 +15,7 @@ import pytest
 
 from cli import cli
 from contract import STATUSES
+from index.where import GROUPS, OPERATORS
 from settings import Settings
 from tests.serving import ROOT, Server, running
 
@@ -108,6 +109,8 @@ def test_the_benchmarks_run() -> None:
 def test_every_verb_route_code_and_setting_is_in_the_readme(server: Server) -> None:
     for verb in cli.commands:
         assert f"| `{verb} " in README, verb
+    for operator in (*GROUPS, *OPERATORS):
+        assert f"`{operator}`" in README, operator
     for route in httpx.get(f"{server.url}/docs.json").json()["paths"]:
         assert f"{route}`" in README, route
     for code, status in STATUSES.items():

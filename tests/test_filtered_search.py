@@ -123,7 +123,8 @@ def test_deleted_elements_are_not_found_whatever_is_allowed(codes: bool, tmp_pat
     assert sorted(everything.tolist()) == sorted(labels[left].tolist())
 
 
-def test_nothing_allowed_is_nothing_found(index: MappedIndex) -> None:
+def test_nothing_allowed_is_nothing_found_and_nothing_asked_nothing_answered(index: MappedIndex) -> None:
+    assert index.search(np.empty((0, DIM), np.float32), K) == []
     (found,) = index.search(clusters(1, DIM, 1), K, allowed=allow_rows([], COUNT))
     assert len(found.labels) == 0
 
