@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import random
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -32,14 +33,19 @@ def arguments(description: str | None) -> argparse.Namespace:
 
 
 def in_turn(tasks: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds that each task took in each round; the tasks alternate, so that a drifting machine slows all of them."""
+    """Seconds that each task took in each round.
+
+    The tasks alternate, so that a drifting machine slows all of them; each round in another order, so that none always
+    finds the caches as the same other one leaves them.
+    """
+    dice = random.Random(0)
     for task in tasks.values():  # warm-up
         task()
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     for _ in range(rounds):
-        for name, task in tasks.items():
+        for name in dice.sample(list(tasks), len(tasks)):
             begun = time.perf_counter()
-            task()
+            tasks[name]()
             seconds[name].append(time.perf_counter() - begun)
     return seconds
 

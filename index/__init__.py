@@ -17,7 +17,7 @@ from index.exact import recall, search_exact
 from index.hnsw_file import Metric, open_hnsw_file
 from index.planner import Allowed, allow_rows
 from index.reader import DEFAULT_EF, MappedIndex, Neighbours, open_index
-from index.verify import check_codes, check_index, verify_catalogue
+from index.verify import verify_catalogue
 from index.warm import warm_kernels
 from index.writer import CatalogueWriter, Entry, check_place, start_catalogue
 
@@ -44,8 +44,6 @@ __all__ = [
     "allow_rows",
     "build_codes",
     "build_hnsw",
-    "check_codes",
-    "check_index",
     "check_place",
     "open_catalogue",
     "open_hnsw_file",

@@ -34,7 +34,7 @@ NO_FILTER = np.empty(0, np.uint8)
 NO_TERMS = np.empty((0, 2), np.float32)
 BLOCK = 32  # queries that a thread takes at a time
 PROBES = 16  # walks that tell the planner what a walk takes here
-SPARE = 16  # candidates more than k that are found by codes and compared by their vectors: 10 lose nothing in 20,000
+SPARE = 16  # candidates more than k that are found by codes and compared by their vectors (docs/decisions/0008)
 
 
 class Neighbours(NamedTuple):

@@ -46,3 +46,10 @@ def test_a_change_in_any_file_of_the_package_compiles_anew(copy: Path) -> None:
         file.write("\n# changed\n")
     assert cache_log(copy).count("data saved") >= 4
     assert "data saved" not in cache_log(copy)
+
+
+def test_where_the_cache_cannot_be_written_it_is_kept_elsewhere(copy: Path) -> None:
+    shutil.rmtree(copy / "index" / "compiled_cache")
+    (copy / "index" / "compiled_cache").write_text("in the way")
+    assert cache_log(copy).count("data saved") >= 4
+    assert "data saved" not in cache_log(copy)
