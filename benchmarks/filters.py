@@ -42,9 +42,9 @@ def measure(case: Case, share: float, count: int, rounds: int) -> dict[str, Any]
     theirs = hnswlib.Index(space="cosine", dim=case.dim)
     theirs.load_index(str(case.hnsw()))
     theirs.set_ef(EF)
-    labels = index.file.labels()[allowed.rows]  # hnswlib puts rows down in the order that its threads finish them
+    labels = index.file.labels()[allowed.rows()]  # hnswlib puts rows down in the order that its threads finish them
     among = set(labels.tolist())
-    truth = search_exact(index.vectors()[allowed.rows], labels, queries, K, "cosine")
+    truth = search_exact(index.vectors()[allowed.rows()], labels, queries, K, "cosine")
     tasks = {
         "planner": partial(index.search, queries, K, EF, allowed=allowed),
         "graph": partial(one_way(case, UNBOUNDED).search, queries, K, EF, allowed=allowed),

@@ -6,7 +6,6 @@ matter here. On other processors the ratios are much the same: both ways wait fo
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,25 +17,31 @@ from index.errors import DamagedIndex
 UNBOUNDED = np.iinfo(np.int64).max
 CACHE = 16 * 2**20  # bytes of rows that stay near the processor from one query to the next
 FAR = 2.2  # how much longer a row takes that does not
+KEPT_ROWS = 2**16  # rows that a filter remembers one by one, beside their bits: at most half a megabyte
 FILTERED = 0.85  # distances of a filtered walk: this, times those of an unfiltered one, by the share that is allowed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Allowed:
-    """The rows that a filter allows, int64 [n] in order, out of ``count``."""
+    """The rows that a filter allows, ``size`` of ``count``.
 
-    rows: NDArray[np.int64]
+    ``bits``: a bit for each row, the lowest first, uint8 [ceil(count / 8)]; ``few``: the rows themselves, int64 [size] in
+    order, where they are few enough to keep.
+    """
+
+    bits: NDArray[np.uint8]
+    few: NDArray[np.int64] | None
+    size: int
     count: int
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return self.size
 
-    @functools.cached_property
-    def bits(self) -> NDArray[np.uint8]:
-        """A bit for each row, the lowest first: uint8 [ceil(count / 8)]."""
-        flags = np.zeros(self.count, bool)
-        flags[self.rows] = True
-        return np.packbits(flags, bitorder="little")
+    def rows(self) -> NDArray[np.int64]:
+        """The rows, int64 [size] in order."""
+        if self.few is not None:
+            return self.few
+        return np.flatnonzero(np.unpackbits(self.bits, count=self.count, bitorder="little"))
 
 
 def allow_rows(rows: Sequence[int] | NDArray[np.int64], count: int) -> Allowed:
@@ -46,7 +51,10 @@ def allow_rows(rows: Sequence[int] | NDArray[np.int64], count: int) -> Allowed:
         raise DamagedIndex(
             f"the catalogue names rows {array[0]} to {array[-1]} of an index of {count}; restore or rebuild it"
         )
-    return Allowed(array, count)
+    flags = np.zeros(count, bool)
+    flags[array] = True
+    few = array if len(array) <= KEPT_ROWS else None
+    return Allowed(np.packbits(flags, bitorder="little"), few, len(array), count)
 
 
 def plan(allowed: int, count: int, usual: float, dim: int, *, codes: bool) -> int:

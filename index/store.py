@@ -7,10 +7,13 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Sequence
-from contextlib import closing, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from index.errors import CatalogueNotFound, DamagedIndex
 
@@ -91,6 +94,14 @@ def open_database(folder: Path, *, writable: bool = False) -> sqlite3.Connection
     return connection
 
 
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.DatabaseError, TypeError, ValueError, OverflowError) as error:
+        raise DamagedIndex(f"the catalogue's database cannot be read ({error}); restore or rebuild it") from None
+
+
 class Reading:
     """A connection that reads, from any thread, one at a time."""
 
@@ -100,13 +111,13 @@ class Reading:
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         """All rows that a statement gives. Raises DamagedIndex when the database cannot be read."""
-        with self._lock:
-            try:
-                return self._connection.execute(sql, values).fetchall()
-            except sqlite3.DatabaseError as error:
-                raise DamagedIndex(
-                    f"the catalogue's database cannot be read ({error}); restore or rebuild it"
-                ) from None
+        with self._lock, _told():
+            return self._connection.execute(sql, values).fetchall()
+
+    def numbers(self, sql: str, values: Sequence[Any] = ()) -> NDArray[np.int64]:
+        """The whole numbers that a statement of one column gives, int64 [n]. Raises DamagedIndex."""
+        with self._lock, _told():
+            return np.fromiter((number for (number,) in self._connection.execute(sql, values)), np.int64)
 
     def copy_to(self, path: Path) -> None:
         """Write a consistent, self-contained copy of the database, whoever else is writing to it."""

@@ -143,6 +143,14 @@ def test_the_planner_takes_the_cheaper_way() -> None:
     assert plan(100_000, 100_000, 700, 128, codes=False) < UNBOUNDED
 
 
+def test_many_rows_are_remembered_as_bits_alone() -> None:
+    for rows in (np.arange(0, 200_001, 2), np.array([7, 3, 199_999, 3]), np.arange(0)):
+        allowed = allow_rows(rows, 200_001)
+        assert allowed.rows().tolist() == np.unique(rows).tolist()
+        assert (allowed.few is None) == (len(rows) > 2**16)
+        assert len(allowed) == len(np.unique(rows))
+
+
 def test_rows_that_are_not_there_are_refused() -> None:
     for wrong in ([5], [-1, 2]):
         with pytest.raises(DamagedIndex, match="of an index of 5; restore or rebuild"):
