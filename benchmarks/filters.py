@@ -92,7 +92,7 @@ def tabled(case: Case, measured: list[dict[str, Any]]) -> Table:
 
 def main() -> None:
     options = arguments(__doc__)
-    cases, count, rounds = (QUICK, 100, 3) if options.quick else (FULL, 100, 15)
+    cases, count, rounds = (QUICK, 100, 3) if options.quick else (FULL, 100, 9)
     raw = [[measure(case, share, count, rounds) for share in SHARES] for case in cases]
     tables = [tabled(case, measured) for case, measured in zip(cases, raw, strict=True)]
     deliver("filters", options, tables, {"cases": raw})

@@ -6,11 +6,13 @@ each (the exact search: as many as its BLAS takes). Ours and hnswlib search the 
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from statistics import median
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from rich.table import Table
 
@@ -26,6 +28,21 @@ FULL = (Case(20_000, 2048), Case(20_000, 1280, real=True), Case(100_000, 512), C
 QUICK = (Case(3000, 256),)
 OURS = ("BentoLens, codes", "BentoLens, plain")
 SINGLES = 200  # queries that are asked one at a time
+
+
+@njit(nogil=True)
+def spin(steps: int) -> float:
+    """A loop that touches no memory, to see what a second thread is worth on this machine."""
+    value = 0.5
+    for _ in range(steps):
+        value = value * 1.0000001 + 1e-9 * value * value
+    return value
+
+
+def spin_on(threads: int) -> None:
+    """The same work on one thread or shared by two."""
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(spin, [5_000_000] * 8))
 
 
 def recall_of(labels: NDArray[np.int64], truth: list[Neighbours]) -> float:
@@ -53,7 +70,11 @@ def measure(case: Case, count: int, rounds: int) -> dict[str, Any]:
     seconds = in_turn(tasks, rounds) | in_turn(exact, 2)
     ours = Ours(case, codes=True)
     ef = chosen["BentoLens, codes"][0]
-    threads = in_turn({f"{n} threads": partial(ours.search, queries, ef, threads=n) for n in (1, 2)}, rounds)
+    threads = in_turn(
+        {f"{n} threads": partial(ours.search, queries, ef, threads=n) for n in (1, 2)}
+        | {f"{n} spinning": partial(spin_on, n) for n in (1, 2)},
+        rounds,
+    )
 
     def one_at_a_time(name: str) -> None:
         for n in range(SINGLES):
@@ -85,6 +106,14 @@ def tabled(one: dict[str, Any]) -> Table:
     made.add_section()
     spread = f"{ratio(threads['1 threads'], threads['2 threads']):.2f}"
     made.add_row(f"codes, batch of {count}: 2 threads ÷ 1", "", "", "", "", spread)
+    made.add_row(
+        "a loop without memory: 2 threads ÷ 1",
+        "",
+        "",
+        "",
+        "",
+        f"{ratio(threads['1 spinning'], threads['2 spinning']):.2f}",
+    )
     for name in OURS:
         rate = f"{SINGLES / median(singles[name]):,.0f}"
         made.add_row(f"{name}, one call a query", "", "", rate, f"{ratio(singles['hnswlib'], singles[name]):.2f}")
