@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from benchmarks.data import Case, K
-from benchmarks.peers import Ours, Searcher, peers
+from benchmarks.peers import Searcher, peers
 from benchmarks.report import arguments, deliver, in_turn, ratio, table
 from index import Neighbours
 from index.reader import SPARE
@@ -68,10 +68,10 @@ def measure(case: Case, count: int, rounds: int) -> dict[str, Any]:
     tasks = {name: partial(index.search, queries, chosen[name][0]) for name, index in indexes.items()}
     exact = {name: tasks.pop(name) for name in ("exact, numpy",)}
     seconds = in_turn(tasks, rounds) | in_turn(exact, 2)
-    ours = Ours(case, codes=True)
+    ours = case.open(codes=True)
     ef = chosen["BentoLens, codes"][0]
     threads = in_turn(
-        {f"{n} threads": partial(ours.search, queries, ef, threads=n) for n in (1, 2)}
+        {f"{n} threads": partial(ours.search, queries, K, ef, threads=n) for n in (1, 2)}
         | {f"{n} spinning": partial(spin_on, n) for n in (1, 2)},
         rounds,
     )

@@ -27,8 +27,8 @@ class Ours:
     def __init__(self, case: Case, *, codes: bool) -> None:
         self._index = case.open(codes=codes)
 
-    def search(self, queries: NDArray[np.float32], ef: int, threads: int = 1) -> NDArray[np.int64]:
-        return np.stack([one.labels for one in self._index.search(queries, K, ef, threads=threads)])
+    def search(self, queries: NDArray[np.float32], ef: int) -> NDArray[np.int64]:
+        return np.stack([one.labels for one in self._index.search(queries, K, ef)])
 
 
 class Hnswlib:
