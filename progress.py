@@ -43,7 +43,8 @@ class Bars:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        if self._tasks:
+            self._progress.stop()
 
     def show(self, stage: str, done: int, total: int) -> None:
         if stage not in self._tasks:

@@ -62,6 +62,18 @@ def test_recall_is_high_at_each_selectivity(index: MappedIndex, share: float) ->
     assert np.isin(np.concatenate([one.labels for one in found]), index.file.labels()[rows]).all()
 
 
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.01])
+def test_the_graph_by_itself_finds_what_is_allowed_and_nothing_else(
+    index: MappedIndex, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "_budget", lambda *_: UNBOUNDED)
+    monkeypatch.setattr(index, "_complete", lambda *_: pytest.fail("the graph leads to all of them"))
+    rows, queries = some_rows(share), clusters(200, DIM, 1)
+    found = index.search(queries, K, 128, allowed=allow_rows(rows, COUNT))
+    assert recall(found, exactly(index, rows, queries, K)) >= 0.99
+    assert np.isin(np.concatenate([one.labels for one in found]), index.file.labels()[rows]).all()
+
+
 @pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
 def test_codes_find_what_vectors_find_at_true_distances(metric: Metric, tmp_path: Path) -> None:
     path = build(tmp_path / "index.hnsw", clusters(COUNT, DIM), metric)
