@@ -144,7 +144,7 @@ def child(folder: Path, start: int, stop: int) -> None:
     for seed in range(start, stop):
         rng = np.random.default_rng(seed)
         name = FILES[seed % 3 == 2]  # two of three in the index file
-        kind = MUTATIONS[seed % len(MUTATIONS)]
+        kind = MUTATIONS[seed // 3 % len(MUTATIONS)]  # every kind in either file
         data = bytes(kind(bytearray(originals[name]), rng))
         path = catalogue / name
         path.unlink()  # never a file that somebody has mapped

@@ -7,13 +7,14 @@ import os
 import shutil
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from index import DamagedIndex, open_catalogue, verify_catalogue
+from index import DamagedIndex, open_catalogue, open_index, verify_catalogue
 from tests import fuzz
 from tests.serving import ROOT
 
@@ -81,6 +82,18 @@ def test_verify_says_what_is_wrong_and_where(folder: Path, name: str, at: int, d
     faults = list(verify_catalogue(folder))
     assert any(expected in fault for fault in faults), faults
     assert any(fault.startswith(f"{name}: the file has changed since the build (SHA-256 ") for fault in faults)
+
+
+def test_a_level_that_the_way_in_does_not_reach_is_an_error(folder: Path) -> None:
+    base = folder / "base-000001.hnsw"
+    (level,) = struct.unpack_from("<i", base.read_bytes(), 48)
+    overwrite(base, 48, struct.pack("<i", level + 1))
+    catalogue = open_catalogue(folder)
+    with pytest.raises(DamagedIndex, match="not there"):
+        catalogue.search(fuzz.clusters(1, 2), 5)
+    with pytest.raises(DamagedIndex, match="not there"):
+        open_index(base, fuzz.DIM, "cosine").search(fuzz.clusters(1, 2), 5)
+    catalogue.close()
 
 
 def test_verify_names_what_is_missing(folder: Path) -> None:
