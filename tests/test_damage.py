@@ -74,6 +74,9 @@ def overwrite(path: Path, at: int, data: bytes) -> None:
         ),
         ("base-000001.hnsw", 48, b"\x07", "the header names element"),
         ("base-000001.codes", 64, b"\x55", "the codes of elements 0 to 199 are not those of their vectors"),
+        ("base-000001.codes", 64 + 200 * 64 + 4, b"\0\0\0\0", "the scales of elements 0 to 199 are not those of their"),
+        ("base-000001.codes", 64 + 200 * 72 + 4, b"\xc8", "its links are not those of the index file"),
+        ("base-000001.codes", 64 + 200 * (72 + 132), b"\x09", "its offsets are not those of the index file"),
         ("base-000001.codes", 0, b"x", "is not a whole companion of its index file"),
     ],
 )
