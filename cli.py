@@ -18,7 +18,7 @@ from rich.markup import escape
 
 from answering import Query, fill_in, milliseconds_since, open_pair, search_answer, to_pixels
 from contract import ErrorAnswer
-from index import IndexFault, WrongFilter, check_place, verify_catalogue
+from index import IndexFault, check_place, parse_filter, verify_catalogue
 from model import (
     ExtractorCard,
     ImageFault,
@@ -144,8 +144,9 @@ def search(folder: Path, images: tuple[Path, ...], k: int | None, where: str | N
     catalogue, card = open_pair(folder)
     with closing(catalogue):
         begun = time.perf_counter()
-        allowed = None if where is None else catalogue.allow(_json(where))
-        timings = {} if where is None else {"filter": milliseconds_since(begun)}
+        asked = None if where is None else parse_filter(where)
+        allowed = None if asked is None else catalogue.allow(asked)
+        timings = {} if asked is None else {"filter": milliseconds_since(begun)}
         begun = time.perf_counter()
         pixels = [_read(image, card, _limits(settings)) for image in images]
         timings["decode"] = milliseconds_since(begun)
@@ -171,13 +172,6 @@ def search(folder: Path, images: tuple[Path, ...], k: int | None, where: str | N
                 )
     if failed:
         raise click.exceptions.Exit(1)
-
-
-def _json(where: str) -> object:
-    try:
-        return json.loads(where)
-    except (ValueError, RecursionError) as error:
-        raise WrongFilter(f"where: this is not JSON ({error})") from None
 
 
 def _read(image: Path, card: ExtractorCard, limits: Limits) -> np.ndarray | ImageFault:

@@ -22,6 +22,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from contract import BAD_REQUEST, BODY_TOO_LARGE, INVALID_FIELD, WRONG_MEDIA, RequestFault
+from index import parse_filter, refuse_repeats
 from settings import Settings
 
 Checked = TypeVar("Checked", bound=BaseModel)
@@ -133,7 +134,11 @@ async def read_multipart(request: Request, fields: type[Checked], settings: Sett
     tail = bytearray()
     try:
         form = await MultiPartParser(
-            request.headers, _bounded(request, settings, tail), max_files=settings.max_images, max_fields=16
+            request.headers,
+            _bounded(request, settings, tail),
+            max_files=settings.max_images,
+            max_fields=16,
+            max_part_size=settings.max_request_bytes,
         ).parse()
     except MultiPartException as error:
         if error.message.startswith("Too many files"):
@@ -154,7 +159,9 @@ async def read_multipart(request: Request, fields: type[Checked], settings: Sett
             elif isinstance(value, UploadFile):
                 raise RequestFault(INVALID_FIELD, f"{name}: there is no file field of this name; files go into images")
             else:
-                texts[name] = _json_or_text(value)
+                if name in texts:
+                    raise RequestFault(INVALID_FIELD, f"{name}: it is there twice")
+                texts[name] = parse_filter(value) if name == "where" else _json_or_text(value)
     finally:
         await form.close()
     if not images:
@@ -169,9 +176,9 @@ async def read_json(request: Request, fields: type[Checked], settings: Settings)
         raise RequestFault(WRONG_MEDIA, f"this route takes application/json, not {media_type}")
     body = b"".join([chunk async for chunk in _bounded(request, settings)])
     try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        raise RequestFault(BAD_REQUEST, "the body is not JSON") from None
+        value = json.loads(body, object_pairs_hook=refuse_repeats)
+    except (ValueError, RecursionError) as error:
+        raise RequestFault(BAD_REQUEST, f"the body is not JSON that can be read ({error})") from None
     return _check(fields, value)
 
 

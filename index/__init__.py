@@ -19,6 +19,7 @@ from index.planner import Allowed, allow_rows
 from index.reader import DEFAULT_EF, MappedIndex, Neighbours, open_index
 from index.verify import verify_catalogue
 from index.warm import warm_kernels
+from index.where import parse_filter, refuse_repeats
 from index.writer import CatalogueWriter, Entry, check_place, start_catalogue
 
 __all__ = [
@@ -48,7 +49,9 @@ __all__ = [
     "open_catalogue",
     "open_hnsw_file",
     "open_index",
+    "parse_filter",
     "recall",
+    "refuse_repeats",
     "search_exact",
     "start_catalogue",
     "verify_catalogue",

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from index.errors import CatalogueMismatch, CatalogueNotFound, DamagedIndex
 from index.exact import search_exact
@@ -23,6 +24,8 @@ from index.where import Condition, compile_filter
 
 THREADS = os.cpu_count() or 1
 KEPT_FILTERS = 16  # whose rows are remembered: a bit for each row of the index, and half a megabyte at most
+
+LONGEST_KEPT = 10_000  # characters of a filter's values: a longer filter is looked up each time
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,12 @@ class CatalogueInfo:
     generation: int
     base: str
     files: dict[str, str]
+    tables_sha256: str
     created_at: str
     count: int
+
+
+_INFO = TypeAdapter(CatalogueInfo)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +104,9 @@ class Catalogue:
 
         Raises WrongFilter, which points at the place, and DamagedIndex when the database cannot be read.
         """
-        return self._allowed(compile_filter(where))
+        condition = compile_filter(where)
+        long = sum(len(str(value)) for value in condition.values) > LONGEST_KEPT
+        return self._read_allowed(condition) if long else self._allowed(condition)
 
     def search(
         self,
@@ -140,12 +149,23 @@ class Catalogue:
     def vector(self, item_id: int) -> NDArray[np.float32] | None:
         """The unit vector of an item, float32 [dim], or None when there is no such item."""
         rows = self._database.query("SELECT row FROM items WHERE id = ?", (item_id,))
-        return self.index.vector(rows[0][0]) if rows else None
+        if not rows:
+            return None
+        ((row,),) = rows
+        if not isinstance(row, int) or not 0 <= row < len(self.index):
+            raise DamagedIndex(
+                f"the catalogue has item {item_id} in row {row} of {len(self.index)}; restore or rebuild it"
+            )
+        return self.index.vector(row)
 
     def thumbnail(self, item_id: int) -> bytes | None:
         """The item's thumbnail as JPEG bytes, or None when there is no such item."""
         rows = self._database.query("SELECT jpeg FROM thumbnails WHERE id = ?", (item_id,))
-        return rows[0][0] if rows else None
+        if not rows:
+            return None
+        if not isinstance(rows[0][0], bytes):
+            raise DamagedIndex(f"the thumbnail of item {item_id} is no picture; restore or rebuild the catalogue")
+        return rows[0][0]
 
     def copy_database(self, folder: Path) -> None:
         """Write a consistent, self-contained copy of the database into ``folder``, whoever else is writing to it."""
@@ -168,7 +188,17 @@ class Catalogue:
             rows += self._database.query(
                 f"SELECT id, key, sha256, added_at, metadata FROM items WHERE {column} IN ({marks})", part
             )
-        return [Item(id_, key, sha, added, json.loads(metadata)) for id_, key, sha, added, metadata in rows]
+        return [_item(*row) for row in rows]
+
+
+def _item(item_id: int, key: Any, sha256: Any, added_at: Any, metadata: Any) -> Item:
+    try:
+        described = json.loads(metadata)
+    except (TypeError, ValueError, RecursionError):
+        described = None
+    if not isinstance(described, dict) or not all(isinstance(text, str) for text in (key, sha256, added_at)):
+        raise DamagedIndex(f"item {item_id} of the catalogue cannot be read; restore or rebuild it")
+    return Item(item_id, key, sha256, added_at, described)
 
 
 def open_catalogue(folder: Path) -> Catalogue:
@@ -206,6 +236,15 @@ def read_info(database: Reading, folder: Path) -> CatalogueInfo:
             "build it again with --overwrite"
         )
     try:
-        return CatalogueInfo(**meta)
-    except TypeError:
-        raise DamagedIndex(f"{folder / DATABASE} does not say what the catalogue is; restore or rebuild it") from None
+        info = _INFO.validate_json(json.dumps(meta), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        what = f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
+        raise DamagedIndex(
+            f"{folder / DATABASE} does not say what the catalogue is ({what}); restore or rebuild it"
+        ) from None
+    if strange := [name for name in (info.base, *info.files) if Path(name).is_absolute() or ".." in Path(name).parts]:
+        raise DamagedIndex(
+            f"{folder / DATABASE} names {strange[0]}, which is not in the catalogue; restore or rebuild it"
+        )
+    return info

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,10 @@ class _PackageLocator(InTreeCacheLocator):
 
     @classmethod
     def from_function(cls, py_func: Callable[..., Any], py_file: str) -> Any:
-        """This locator for functions of this package, where its cache can be written to."""
-        return super().from_function(py_func, py_file) if Path(py_file).parent == PACKAGE else None
+        """This locator for functions of this package, where its cache can be written to, or has been."""
+        if Path(py_file).parent != PACKAGE:
+            return None
+        return super().from_function(py_func, py_file) or (cls(py_func, py_file) if list(CACHE.glob("*.nbi")) else None)
 
 
 CacheImpl._locator_classes.insert(0, _PackageLocator)
@@ -44,4 +47,17 @@ CacheImpl._locator_classes.insert(0, _PackageLocator)
 
 def compiled(function: Callable[..., Any]) -> Any:
     """Compile a function when it is first called, without the GIL, and keep the result for later processes."""
-    return njit(nogil=True, cache=True, _nrt=False)(function)
+    dispatcher = njit(nogil=True, _nrt=False)(function)
+    try:
+        dispatcher.enable_caching()
+    except RuntimeError:  # nowhere to keep it: each process compiles
+        return dispatcher
+    cache = dispatcher._cache
+    save = cache.save_overload
+
+    def save_where_it_can_be(signature: Any, data: Any) -> None:
+        with suppress(OSError):  # a folder that was filled elsewhere, and is read-only here
+            save(signature, data)
+
+    cache.save_overload = save_where_it_can_be
+    return dispatcher

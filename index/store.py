@@ -33,10 +33,31 @@ def codes_file(base: str) -> str:
     return base.removesuffix(".hnsw") + ".codes"
 
 
+def hash_tables(database: Reading) -> str:
+    """A SHA-256 over every value of every table, but for itself: what verify holds the database to."""
+    digest = hashlib.sha256()
+    for sql in (
+        "SELECT name, value FROM meta WHERE name <> 'tables_sha256' ORDER BY name",
+        "SELECT * FROM items ORDER BY id",
+        "SELECT * FROM thumbnails ORDER BY id",
+    ):
+        for row in database.rows(sql):
+            for value in row:
+                data = value if isinstance(value, bytes) else repr(value).encode("utf-8", "surrogateescape")
+                digest.update(f"{type(value).__name__} {len(data)} ".encode())
+                digest.update(data)
+    return digest.hexdigest()
+
+
 def hash_files(folder: Path) -> dict[str, str]:
     """The SHA-256 of every file in a catalogue folder that is never changed: all but the database."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(DATABASE))
-    return {path.relative_to(folder).as_posix(): hash_file(path) for path in paths}
+    return {name: hash_file(folder / name) for name in list_files(folder)}
+
+
+def list_files(folder: Path) -> list[str]:
+    """The names of all files in a catalogue folder but its database's, in order."""
+    paths = (path for path in folder.rglob("*") if not path.is_dir() and not path.name.startswith(DATABASE))
+    return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 
 def hash_file(path: Path) -> str:
@@ -118,6 +139,11 @@ class Reading:
         """The whole numbers that a statement of one column gives, int64 [n]. Raises DamagedIndex."""
         with self._lock, _told():
             return np.fromiter((number for (number,) in self._connection.execute(sql, values)), np.int64)
+
+    def rows(self, sql: str) -> Iterator[tuple[Any, ...]]:
+        """The rows of a statement one by one; nobody else reads meanwhile. Raises DamagedIndex."""
+        with self._lock, _told():
+            yield from self._connection.execute(sql)
 
     def copy_to(self, path: Path) -> None:
         """Write a consistent, self-contained copy of the database, whoever else is writing to it."""

@@ -12,7 +12,7 @@ from index.catalogue import read_info
 from index.codes import encode, open_codes
 from index.errors import IndexFault
 from index.hnsw_file import HnswFile, Metric, open_hnsw_file, upper_offsets
-from index.store import Reading, codes_file, hash_file, open_database
+from index.store import Reading, codes_file, hash_file, hash_tables, list_files, open_database
 
 CHUNK = 4096  # rows looked at together
 UNIT = 1e-3  # how far from 1 the length of a unit vector may be
@@ -29,7 +29,9 @@ def verify_catalogue(folder: Path, progress: Progress = lambda *_: None) -> Iter
     try:
         info = read_info(database, folder)
         yield from _check_files(folder, info.files, progress)
-        yield from (f"catalogue.sqlite: {fault}" for fault in _check_database(database))
+        yield from (f"catalogue.sqlite: {fault}" for fault in _check_database(database, info.tables_sha256))
+        if not (folder / info.base).is_file():
+            return  # told already
         try:
             file = open_hnsw_file(folder / info.base, info.dim)
         except (IndexFault, OSError) as error:
@@ -78,6 +80,8 @@ def check_codes(path: Path, file: HnswFile, metric: Metric) -> Iterator[str]:
     except (IndexFault, OSError) as error:
         yield str(error)
         return
+    if codes.deletions != bool(((file.links[:, 0] >> 16) & 1).any()):
+        yield "its count of deleted elements is not the index file's"
     vectors = file.vectors[:, layout.vector_word : layout.vector_word + layout.dim]
     for at in range(0, layout.count, CHUNK):
         part = slice(at, at + CHUNK)
@@ -94,6 +98,8 @@ def check_codes(path: Path, file: HnswFile, metric: Metric) -> Iterator[str]:
 
 
 def _check_files(folder: Path, files: dict[str, str], progress: Progress) -> Iterator[str]:
+    for name in set(list_files(folder)) - files.keys():
+        yield f"{name}: the file is not one of the catalogue's"
     sizes = {name: (folder / name).stat().st_size for name in files if (folder / name).is_file()}
     done = 0
     for name, digest in files.items():
@@ -111,8 +117,10 @@ def _check_files(folder: Path, files: dict[str, str], progress: Progress) -> Ite
         progress("hash", done, sum(sizes.values()))
 
 
-def _check_database(database: Reading) -> Iterator[str]:
+def _check_database(database: Reading, digest: str) -> Iterator[str]:
     try:
+        if (found := hash_tables(database)) != digest:
+            yield f"its tables have changed since the build (SHA-256 {found[:12]}, not {digest[:12]})"
         for (found,) in database.query("PRAGMA integrity_check(10)"):
             if found != "ok":
                 yield str(found)
@@ -131,12 +139,15 @@ def _check_database(database: Reading) -> Iterator[str]:
 def _check_rows(file: HnswFile, database: Reading) -> Iterator[str]:
     """Whether each item's row in the index file has the item's id for its label, and each row its item."""
     try:
-        pairs = database.query("SELECT row, id FROM items WHERE row IS NOT NULL ORDER BY row")
-    except IndexFault:
-        return  # told already
-    rows = np.array(pairs, np.int64).reshape(-1, 2)
+        rows, ids = (
+            database.numbers(f"SELECT {column} FROM items WHERE row IS NOT NULL ORDER BY row")
+            for column in ("row", "id")
+        )
+    except IndexFault as error:
+        yield str(error)
+        return
     labels = file.labels()
-    if not np.array_equal(rows[:, 0], np.arange(len(labels))) or not np.array_equal(rows[:, 1], labels):
+    if not np.array_equal(rows, np.arange(len(labels))) or not np.array_equal(ids, labels):
         yield f"its {len(labels)} labels are not the ids of the catalogue's {len(rows)} items"
 
 

@@ -12,13 +12,12 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from index.errors import WrongFilter
 
 MAX_CONDITIONS = 64  # each may cost half a microsecond for every item
-MAX_DEPTH = 16
+MAX_DEPTH = 8
 COMPARISONS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 GROUPS = ("$and", "$or", "$not")
 OPERATORS = ("$eq", "$ne", *COMPARISONS, "$in", "$nin", "$exists", "$contains", "$not")
@@ -34,7 +33,27 @@ class Condition(NamedTuple):
 
 def compile_filter(where: object) -> Condition:
     """Turn a filter into a condition on the column ``metadata``. Raises WrongFilter, which points at the place."""
-    return _Compiler().filter(where, "where", "metadata")
+    return _Compiler().filter(where, "where")
+
+
+def parse_filter(text: str) -> object:
+    """A filter from its JSON text. Raises WrongFilter when that is not JSON, or names a field twice in one object."""
+    try:
+        return json.loads(text, object_pairs_hook=refuse_repeats)
+    except RecursionError:
+        raise WrongFilter("where: the filter is nested too deeply") from None
+    except ValueError as error:
+        raise WrongFilter(f"where: this is not JSON ({error})") from None
+
+
+def refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An ``object_pairs_hook`` for json.loads that loses nothing: a name that is there twice raises ValueError."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice!r} is there twice in one object")
+    return found
 
 
 class _Compiler:
@@ -42,27 +61,24 @@ class _Compiler:
 
     def __init__(self) -> None:
         self._conditions = 0
-        self._depth = 0
         self._names = (f"f{n}" for n in itertools.count())
 
-    def filter(self, where: object, place: str, json_of: str) -> Condition:
-        """A whole filter, asked of the JSON object that the SQL ``json_of`` gives."""
+    def filter(self, where: object, place: str, depth: int = 0) -> Condition:
+        """A whole filter; ``depth`` is how many groups it stands in."""
         if not isinstance(where, dict):
             raise WrongFilter(f'{place}: a filter is an object, such as {{"label": "cats"}}, not {_named(where)}')
-        return self._deeper(
-            place,
-            lambda: _joined(
-                "AND", [self._part(name, asked, f"{place}.{name}", json_of) for name, asked in where.items()]
-            ),
-        )
+        if depth > MAX_DEPTH:
+            raise WrongFilter(f"{place}: the filter is more than {MAX_DEPTH} levels deep")
+        self._count(place, 0 if where else 1)
+        return _joined("AND", [self._part(name, asked, f"{place}.{name}", depth + 1) for name, asked in where.items()])
 
-    def _part(self, name: str, asked: object, place: str, json_of: str) -> Condition:
+    def _part(self, name: str, asked: object, place: str, depth: int) -> Condition:
         if name == "$not":
-            return _negated(self.filter(asked, place, json_of))
+            return _negated(self.filter(asked, place, depth))
         if name in GROUPS:
             if not isinstance(asked, list) or not asked:
                 raise WrongFilter(f"{place}: give a list of filters, at least one")
-            parts = [self.filter(one, f"{place}[{n}]", json_of) for n, one in enumerate(asked)]
+            parts = [self.filter(one, f"{place}[{n}]", depth) for n, one in enumerate(asked)]
             return _joined(name[1:].upper(), parts)
         if name.startswith("$"):
             if name in OPERATORS:
@@ -70,44 +86,52 @@ class _Compiler:
             raise WrongFilter(
                 f"{place}: there is no operator {name}; there are {', '.join((*GROUPS, *OPERATORS[:-1]))}"
             )
-        return self._deeper(place, lambda: self._field(_text(name, place), asked, place, json_of))
+        return self._field((name,), asked, place, depth)
 
-    def _field(self, name: str, asked: object, place: str, json_of: str) -> Condition:
+    def _field(self, path: tuple[str, ...], asked: object, place: str, depth: int) -> Condition:
+        """What is asked of a field, or of the fields inside it; ``path`` has the names on the way to it."""
+        if depth > MAX_DEPTH:
+            raise WrongFilter(f"{place}: the filter is more than {MAX_DEPTH} levels deep")
         if not isinstance(asked, dict):
             asked = {"$eq": asked}
         if not asked:
             raise WrongFilter(f'{place}: say what is asked of the field, as in {{"$gt": 100}}')
-        operators = [operator.startswith("$") for operator in asked]
-        if not any(operators):
-            row = next(self._names)
-            inner = self.filter(asked, place, f"{row}.value")
-            return _exists(row, json_of, name, Condition(f"{row}.type = 'object' AND {inner.sql}", inner.values))
+        operators = [word.startswith("$") for word in asked]
         if not all(operators):
-            raise WrongFilter(f"{place}: operators and fields cannot stand side by side")
-        parts = [self._asked(name, word, operand, f"{place}.{word}", json_of) for word, operand in asked.items()]
-        return _joined("AND", parts)
+            if any(operators):
+                raise WrongFilter(f"{place}: operators and fields cannot stand side by side")
+            inner = [self._field((*path, name), one, f"{place}.{name}", depth + 1) for name, one in asked.items()]
+            return _joined("AND", inner)
+        tests = [self._asked(path, word, operand, f"{place}.{word}", depth) for word, operand in asked.items()]
+        return _joined("AND", tests)
 
-    def _asked(self, name: str, operator: str, operand: Any, place: str, json_of: str) -> Condition:
-        self._conditions += 1
+    def _asked(self, path: tuple[str, ...], operator: str, operand: Any, place: str, depth: int) -> Condition:
+        self._count(place, 1)
+        if operator == "$not":
+            inner = operand if isinstance(operand, dict) else {"$eq": operand}
+            return _negated(self._field(path, inner, place, depth + 1))
+        positive = {"$ne": "$eq", "$nin": "$in"}.get(operator, operator)
+        found = self._found(path, positive, operand, place)
+        return _negated(found) if positive != operator or (operator, operand) == ("$exists", False) else found
+
+    def _found(self, path: tuple[str, ...], operator: str, operand: Any, place: str) -> Condition:
+        """There is a field at the end of the path, and it passes the test."""
+        rows = [next(self._names) for _ in path]
+        condition = _test(rows[-1], operator, operand, place)
+        for at in reversed(range(len(path))):
+            json_of = f"{rows[at - 1]}.value" if at else "metadata"
+            row, name = rows[at], _text(path[at], place)
+            test = condition.sql if at == len(path) - 1 else f"{row}.type = 'object' AND {condition.sql}"
+            sql = f"EXISTS (SELECT 1 FROM json_each({json_of}) AS {row} WHERE {row}.key = ? AND {test})"
+            condition = Condition(sql, (name, *condition.values))
+        return condition
+
+    def _count(self, place: str, conditions: int) -> None:
+        self._conditions += conditions
         if self._conditions > MAX_CONDITIONS:
             raise WrongFilter(
                 f"{place}: a filter has at most {MAX_CONDITIONS} conditions; $in takes any number of values"
             )
-        if operator == "$not":
-            inner = operand if isinstance(operand, dict) else {"$eq": operand}
-            return _negated(self._deeper(place, lambda: self._field(name, inner, place, json_of)))
-        positive = {"$ne": "$eq", "$nin": "$in"}.get(operator, operator)
-        row = next(self._names)
-        found = _exists(row, json_of, name, _test(row, positive, operand, place))
-        return _negated(found) if positive != operator or (operator, operand) == ("$exists", False) else found
-
-    def _deeper(self, place: str, build: Callable[[], Condition]) -> Condition:
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise WrongFilter(f"{place}: the filter is nested too deeply")
-        built = build()
-        self._depth -= 1
-        return built
 
 
 def _test(row: str, operator: str, operand: Any, place: str) -> Condition:
@@ -173,18 +197,14 @@ def _scalar(value: Any, place: str) -> tuple[str, str | int | float]:
 
 
 def _text(value: str, place: str) -> str:
+    if "\0" in value:  # SQLite's JSON ends a text there
+        raise WrongFilter(f"{place}: a text cannot hold a NUL character")
     try:
         value.encode()
     except UnicodeEncodeError:
         place = place.encode("utf-8", "backslashreplace").decode()
         raise WrongFilter(f"{place}: half a surrogate pair is no text") from None
     return value
-
-
-def _exists(row: str, json_of: str, name: str, test: Condition) -> Condition:
-    """A field of this name is there, and passes the test that speaks of it as ``row``."""
-    sql = f"EXISTS (SELECT 1 FROM json_each({json_of}) AS {row} WHERE {row}.key = ? AND {test.sql})"
-    return Condition(sql, (name, *test.values))
 
 
 def _joined(word: str, parts: list[Condition]) -> Condition:

@@ -30,6 +30,7 @@ from index.store import (
     create_database,
     flush_folder,
     hash_files,
+    hash_tables,
     open_database,
     read_meta,
     write_meta,
@@ -118,6 +119,7 @@ class CatalogueWriter:
         (self.partial / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         with self._connection:
             write_meta(self._connection, {"files": hash_files(self.partial)})
+            write_meta(self._connection, {"tables_sha256": hash_tables(Reading(self._connection))})
         self._connection.execute("VACUUM")  # the vectors have moved into the index file
         self._connection.close()
         flush_folder(self.partial)
@@ -225,7 +227,7 @@ def _take_back_vectors(connection: sqlite3.Connection, base: Path, dim: int) -> 
         for item_id, row in connection.execute("SELECT id, row FROM items WHERE row IS NOT NULL").fetchall():
             blob = np.ascontiguousarray(vectors[row]).tobytes()
             connection.execute("UPDATE items SET row = NULL, vector = ? WHERE id = ?", (blob, item_id))
-        connection.execute("DELETE FROM meta WHERE name IN ('base', 'count', 'files', 'generation')")
+        connection.execute("DELETE FROM meta WHERE name IN ('base', 'count', 'files', 'generation', 'tables_sha256')")
 
 
 def check_place(folder: Path, *, overwrite: bool) -> None:

@@ -40,7 +40,7 @@ class Server:
 
     def post(self, route: str, files: list[tuple[str, bytes]], fields: dict[str, Any]) -> httpx.Response:
         """POST a multipart form."""
-        data = {name: str(value) for name, value in fields.items()}
+        data = {name: value if isinstance(value, list) else str(value) for name, value in fields.items()}
         return httpx.post(f"{self.url}/{route}", files=files, data=data, timeout=60)
 
     def json(self, route: str, body: Any) -> httpx.Response:

@@ -20,7 +20,7 @@ MAY = {
     "pipeline": {"model", "index"},
     "answering": {"model", "index", "contract", "settings"},
     "embedding_client": {"contract"},
-    "forms": {"contract", "settings"},
+    "forms": {"contract", "index", "settings"},
     "packing": {"index"},
     "progress": set(),
     "shell": {"model", "index", "pipeline", "settings"},

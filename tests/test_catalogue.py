@@ -8,13 +8,14 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from index import Catalogue, CatalogueMismatch, CatalogueNotFound, DamagedIndex, open_catalogue
+from index import Catalogue, CatalogueMismatch, CatalogueNotFound, DamagedIndex, open_catalogue, verify_catalogue
 from index.store import Reading
 from model import ExtractorCard
 
@@ -155,8 +156,54 @@ def test_a_database_that_lacks_what_a_catalogue_says_of_itself_is_refused(copy: 
     with connection:
         connection.execute("DELETE FROM meta WHERE name = 'count'")
     connection.close()
-    with pytest.raises(DamagedIndex, match="does not say what the catalogue is; restore or rebuild"):
+    with pytest.raises(DamagedIndex, match=r"does not say what the catalogue is \(count: field required\); restore or"):
         open_catalogue(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("count", "59"), ("base", 5), ("files", [1]), ("files", {"../a": "b"}), ("base", "../base.hnsw")],
+)
+def test_a_database_that_says_it_wrongly_is_refused(name: str, value: object, copy: Path) -> None:
+    set_meta(copy, name, value)
+    with pytest.raises(DamagedIndex, match="restore or rebuild it"):
+        open_catalogue(copy)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE items SET metadata = '{oops' WHERE id = 1",
+        "UPDATE items SET metadata = '[1]' WHERE id = 1",
+        "UPDATE items SET key = x'ff00' WHERE id = 1",
+        "UPDATE items SET row = 0.5 WHERE id = 1",
+        "UPDATE items SET row = 1000000 WHERE id = 1",
+        "UPDATE items SET row = -1 WHERE id = 1",
+        "UPDATE items SET row = NULL WHERE id = 1",
+        "UPDATE thumbnails SET jpeg = 'hello' WHERE id = 1",
+        "UPDATE thumbnails SET jpeg = (SELECT jpeg FROM thumbnails WHERE id = 2) WHERE id = 1",
+        "UPDATE items SET metadata = replace(metadata, 'imagenet', 'interiors') WHERE id = 1",
+        "UPDATE meta SET value = '{}' WHERE name = 'files'",
+        "UPDATE items SET row = 'abc' WHERE id = 1",
+    ],
+)
+def test_a_changed_database_is_found_by_verify_and_never_an_error_without_a_name(change: str, copy: Path) -> None:
+    connection = sqlite3.connect(copy / "catalogue.sqlite")
+    with connection:
+        connection.execute(change)
+    connection.close()
+    assert "catalogue.sqlite: its tables have changed since the build" in " ".join(verify_catalogue(copy))
+    opened = open_catalogue(copy)
+    for look in (
+        lambda: opened.items([1]),
+        lambda: opened.vector(1),
+        lambda: opened.thumbnail(1),
+        lambda: opened.search(np.ones((1, 1280), np.float32), 59),
+        lambda: opened.allow({"label": "imagenet"}),
+    ):
+        with suppress(DamagedIndex):
+            look()
+    opened.close()
 
 
 def test_opening_reads_no_table_but_meta(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

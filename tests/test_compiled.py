@@ -53,3 +53,21 @@ def test_where_the_cache_cannot_be_written_it_is_kept_elsewhere(copy: Path) -> N
     (copy / "index" / "compiled_cache").write_text("in the way")
     assert cache_log(copy).count("data saved") >= 4
     assert "data saved" not in cache_log(copy)
+
+
+def test_a_cache_that_was_filled_and_is_read_only_is_used(copy: Path) -> None:
+    # Root writes anywhere: that nothing can be written is played by a folder that cannot be listed as writable.
+    play = (
+        "import numba.core.caching as c, os; c._CacheLocator.ensure_cache_path = "
+        "lambda self: (_ for _ in ()).throw(OSError('read-only'))\n"
+        "import index; index.warm_kernels()"
+    )
+    environment = os.environ | {"NUMBA_DEBUG_CACHE": "1"}
+    done = subprocess.run([sys.executable, "-c", play], cwd=copy, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "data loaded" in done.stdout
+    assert "data saved" not in done.stdout
+    shutil.rmtree(copy / "index" / "compiled_cache")  # and with nowhere at all to keep it, it is compiled and not kept
+    done = subprocess.run([sys.executable, "-c", play], cwd=copy, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "data saved" not in done.stdout

@@ -109,13 +109,31 @@ def test_verify_names_what_is_missing(folder: Path) -> None:
         open_catalogue(folder)
 
 
+class Starts(str):
+    """Equal to any text that begins with it."""
+
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and other.startswith(str(self))
+
+
+def test_verify_does_not_wait_for_a_pipe(folder: Path) -> None:
+    (folder / "base-000001.hnsw").unlink()
+    os.mkfifo(folder / "base-000001.hnsw")
+    assert "base-000001.hnsw: the file is missing" in list(verify_catalogue(folder))
+
+
 def test_verify_looks_into_the_database(folder: Path) -> None:
     connection = sqlite3.connect(folder / "catalogue.sqlite")
     with connection:
         connection.execute("DELETE FROM thumbnails WHERE id = 3")
         connection.execute("UPDATE items SET metadata = '[]' WHERE id = 4")
     connection.close()
+    (folder / "left.new").write_text("")
     assert list(verify_catalogue(folder)) == [
+        "left.new: the file is not one of the catalogue's",
+        Starts("catalogue.sqlite: its tables have changed since the build (SHA-256 "),
         "catalogue.sqlite: 1 items have no thumbnail",
         "catalogue.sqlite: 1 items have metadata that is no JSON object",
     ]
