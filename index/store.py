@@ -51,13 +51,8 @@ def hash_tables(database: Reading) -> str:
 
 def hash_files(folder: Path) -> dict[str, str]:
     """The SHA-256 of every file in a catalogue folder that is never changed: all but the database."""
-    return {name: hash_file(folder / name) for name in list_files(folder)}
-
-
-def list_files(folder: Path) -> list[str]:
-    """The names of all files in a catalogue folder but its database's, in order."""
-    paths = (path for path in folder.rglob("*") if not path.is_dir() and not path.name.startswith(DATABASE))
-    return sorted(path.relative_to(folder).as_posix() for path in paths)
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(DATABASE))
+    return {path.relative_to(folder).as_posix(): hash_file(path) for path in paths}
 
 
 def hash_file(path: Path) -> str:

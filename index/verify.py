@@ -12,7 +12,7 @@ from index.catalogue import read_info
 from index.codes import encode, open_codes
 from index.errors import IndexFault
 from index.hnsw_file import HnswFile, Metric, open_hnsw_file, upper_offsets
-from index.store import Reading, codes_file, hash_file, hash_tables, list_files, open_database
+from index.store import Reading, codes_file, hash_file, hash_tables, open_database
 
 CHUNK = 4096  # rows looked at together
 UNIT = 1e-3  # how far from 1 the length of a unit vector may be
@@ -98,8 +98,6 @@ def check_codes(path: Path, file: HnswFile, metric: Metric) -> Iterator[str]:
 
 
 def _check_files(folder: Path, files: dict[str, str], progress: Progress) -> Iterator[str]:
-    for name in set(list_files(folder)) - files.keys():
-        yield f"{name}: the file is not one of the catalogue's"
     sizes = {name: (folder / name).stat().st_size for name in files if (folder / name).is_file()}
     done = 0
     for name, digest in files.items():
