@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+WARM := $(VENV)/.warm
 SAMPLES := .cache/samples
 
 PHOTOS ?= $(SAMPLES)
@@ -23,13 +24,17 @@ help:  ## this list
 	@echo
 	@echo "  make run PHOTOS=~/Pictures [MODEL=resnet50.tv_in1k] [WEIGHTS=FILE] [PORT=3000]"
 
-setup: $(READY) samples  ## everything that running and testing need, into .venv and .cache
+setup: $(WARM) samples  ## everything that running and testing need, into .venv and .cache
 
 $(READY): pyproject.toml requirements.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: BentoLens needs Python 3.11 or newer; give one with PYTHON=..." >&2; exit 1; }
 	@command -v c++ >/dev/null || { echo "error: a C++ compiler is needed to build hnswlib (Debian: apt-get install g++ python3-dev)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt ".[build,dev,bench]"
+	@touch $@
+
+# The search kernel, compiled whenever its source has changed, so that no server compiles it.
+$(WARM): $(READY) $(wildcard index/*.py)
 	$(BIN)/python -c 'import index; index.warm_kernels()'
 	@touch $@
 
@@ -44,11 +49,11 @@ $(SAMPLES)/.ready: $(READY)
 
 BUILD = $(BIN)/python cli.py build "$(PHOTOS)" --out "$(CATALOGUE)" --model "$(MODEL)" $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
-catalogue: $(READY) $(if $(filter $(SAMPLES),$(PHOTOS)),samples)  ## build the catalogue of PHOTOS, if it is not there yet
+catalogue: $(WARM) $(if $(filter $(SAMPLES),$(PHOTOS)),samples)  ## build the catalogue of PHOTOS, if it is not there yet
 	@if [ -d "$(CATALOGUE)" ]; then echo "the catalogue of $(PHOTOS) is there already; make rebuild reads the photos again"; \
 	else $(BUILD); fi
 
-rebuild: $(READY) $(if $(filter $(SAMPLES),$(PHOTOS)),samples)  ## read PHOTOS again and replace its catalogue
+rebuild: $(WARM) $(if $(filter $(SAMPLES),$(PHOTOS)),samples)  ## read PHOTOS again and replace its catalogue
 	@$(BUILD) --overwrite
 
 run: catalogue  ## set up, build the catalogue of PHOTOS (the samples) and serve it, API and page

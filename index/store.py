@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.errors import CatalogueNotFound, DamagedIndex
+from index.hnsw_file import forget_pages
 
 DATABASE = "catalogue.sqlite"
 EXTRACTOR = "extractor"
@@ -51,8 +52,13 @@ def hash_tables(database: Reading) -> str:
 
 def hash_files(folder: Path) -> dict[str, str]:
     """The SHA-256 of every file in a catalogue folder that is never changed: all but the database."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(DATABASE))
-    return {path.relative_to(folder).as_posix(): hash_file(path) for path in paths}
+    digests = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.name.startswith(DATABASE):
+            digests[path.relative_to(folder).as_posix()] = hash_file(path)
+            with path.open("rb") as file:
+                forget_pages(file)  # hashing has read it in small pages, and a search wants huge ones
+    return digests
 
 
 def hash_file(path: Path) -> str:

@@ -232,6 +232,13 @@ def test_filters_find_by_metadata_and_are_remembered(opened: Catalogue) -> None:
     assert none == []
 
 
+def test_a_long_filter_is_looked_up_each_time_and_not_remembered(opened: Catalogue) -> None:
+    where = {"width": {"$in": list(range(5000))}}
+    first, second = opened.allow(where), opened.allow(where)
+    assert first is not second
+    assert first.rows().tolist() == second.rows().tolist() == list(range(59))
+
+
 def test_each_query_leaves_out_its_own_item(opened: Catalogue) -> None:
     vectors = np.stack([opened.vector(item) for item in (1, 2, 3)])  # type: ignore[misc]
     found = opened.search(vectors, 5, without=[1, None, 3])
