@@ -27,7 +27,8 @@ from contract import (
     found,
     item_body,
 )
-from index import Allowed, Catalogue, Hit, open_catalogue, warm_kernels
+from embedding_cache import Embedded, EmbeddingCache, Work
+from index import Allowed, Catalogue, Hit, open_catalogue
 from model import ExtractorCard, ImageFault, Limits, Preprocessing, read_card, read_picture
 from settings import Settings
 
@@ -70,7 +71,7 @@ def open_pair(folder: Path) -> tuple[Catalogue, ExtractorCard]:
 def to_pixels(data: bytes, preprocessing: Preprocessing, limits: Limits) -> NDArray[np.uint8] | ImageFault:
     """One picture's bytes as the pixels a network takes, uint8 [height, width, 3], or what is wrong with them."""
     try:
-        return preprocessing.to_pixels(read_picture(data, limits).image)
+        return preprocessing.to_pixels(read_picture(data, limits, preprocessing.enough).image)
     except ImageFault as fault:
         return fault
 
@@ -121,10 +122,10 @@ class Answers:
         self._card = card
         self._embedder = embedder
         self._ef = settings.ef
+        self._cache = EmbeddingCache[ImageFault](self._decode_and_embed, settings.cache)
         limits = Limits(bytes=settings.max_bytes, pixels=settings.max_pixels)
         self._decode = functools.partial(to_pixels, preprocessing=card.preprocessing, limits=limits)
         self._threads = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
-        warm_kernels()  # before the first request, and not in it
 
     async def search(self, asked: Sequence[Asked], k: int, where: object = None) -> SearchAnswer:
         """Search for each thing asked, in order, among the items that the filter ``where`` allows.
@@ -179,19 +180,28 @@ class Answers:
         return ItemsAnswer(items=items)
 
     async def _embedded(self, asked: Sequence[Asked]) -> tuple[list[Query | Exception], dict[str, float]]:
-        """Bring pictures to vectors in one call to the network; what is a query or an error already stays as it is."""
+        """Bring pictures to vectors; what is a query or an error already stays as it is."""
+        begun = time.perf_counter()
+        work = await self._cache.embed([one for one in asked if isinstance(one, bytes)])
+        done = iter(work.done)
+        queries: list[Query | Exception] = []
+        for one in asked:
+            became = next(done) if isinstance(one, bytes) else one
+            queries.append(Query(became.vector, became.batch_size) if isinstance(became, Embedded) else became)
+        decode = min(work.decode_ms, milliseconds_since(begun))
+        return queries, {"decode": decode, "embed": round(milliseconds_since(begun) - decode, 3)}
+
+    async def _decode_and_embed(self, pictures: Sequence[bytes]) -> Work[ImageFault]:
         begun = time.perf_counter()
         loop = asyncio.get_running_loop()
-        pictures = [one for one in asked if isinstance(one, bytes)]
         read = await asyncio.gather(*(loop.run_in_executor(self._threads, self._decode, one) for one in pictures))
-        decoded = time.perf_counter()
-        embedded: list[Query] = []
+        decode_ms = milliseconds_since(begun)
+        embedded: list[Embedded] = []
         if pixels := [one for one in read if not isinstance(one, ImageFault)]:
             vectors, sizes = await self._embedder.embed(np.stack(pixels))
-            embedded = [Query(vector, size) for vector, size in zip(vectors, sizes, strict=True)]
-        done = iter(fill_in(read, embedded))
-        queries = [next(done) if isinstance(one, bytes) else one for one in asked]
-        return queries, {"decode": round((decoded - begun) * 1000, 3), "embed": milliseconds_since(decoded)}
+            embedded = [Embedded(vector, size) for vector, size in zip(vectors, sizes, strict=True)]
+        remaining = iter(embedded)
+        return Work([one if isinstance(one, ImageFault) else next(remaining) for one in read], decode_ms)
 
 
 def _no_item(name: int | str) -> RequestFault:

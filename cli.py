@@ -8,9 +8,10 @@ import socket
 import sys
 import time
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import click
 import numpy as np
@@ -26,14 +27,15 @@ from model import (
     ModelFault,
     UnreadableImage,
     build_extractor,
-    open_extractor,
+    open_engine,
     read_file,
 )
 from packing import pack_catalogue
-from pipeline import BuildReport, build_catalogue, find_sources
+from pipeline import BuildReport, build_catalogue
 from progress import Bars
 from settings import Settings, read_settings
 from shell import PortTaken, Verbs, folder_argument, json_option, stderr
+from sources import SourceSamples, find_sources
 
 SHOWN_SKIPS = 10
 
@@ -51,6 +53,13 @@ def cli() -> None:
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The catalogue folder to make.")
 @click.option("--model", default="resnet50.tv_in1k", show_default=True, help="Any timm model.")
 @click.option("--weights", type=click.Path(path_type=Path), help="Weights from a file (.pth or .safetensors).")
+@click.option(
+    "--precision",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "f32", "bf16", "int8"]),
+    help="What the network computes in; auto is bf16 where the CPU has it and it stays true, else f32.",
+)
 @click.option("--labels-from-folders", is_flag=True, help="Keep the name of each picture's folder as its label.")
 @click.option("--overwrite", is_flag=True, help="Replace the catalogue at --out, once the new one is whole.")
 @json_option
@@ -59,6 +68,7 @@ def build(
     out: Path,
     model: str,
     weights: Path | None,
+    precision: Literal["auto", "f32", "bf16", "int8"],
     labels_from_folders: bool,
     overwrite: bool,
     as_json: bool,
@@ -80,37 +90,51 @@ def build(
     weights = weights.expanduser() if weights else None
     check_place(out, overwrite=overwrite)
     found = find_sources([source.expanduser() for source in sources])
-    with stderr.status(f"loading {escape(model)}"):
-        extractor = build_extractor(model, weights)
-    try:
-        with Bars(stderr) as bars:
-            report = build_catalogue(
-                found,
-                out,
-                extractor,
-                limits=_limits(settings),
-                labels=labels_from_folders,
-                overwrite=overwrite,
-                batch=settings.max_batch,
-                progress=bars.show,
+    samples = SourceSamples(found, _limits(settings))
+    partial = out.with_name(f"{out.name}.partial")
+    with ExitStack() as stack:
+        with stderr.status(f"exporting {escape(model)}, and holding it to its reference"):
+            extractor = stack.enter_context(
+                build_extractor(
+                    model,
+                    weights,
+                    samples,
+                    precision=precision,
+                    engine=settings.engine,
+                    begun=partial / "extractor",
+                )
             )
-    except KeyboardInterrupt:
-        stderr.print(f"stopped; what is done is kept in {out}.partial: run the same command again to go on")
-        raise click.exceptions.Exit(130) from None
-    _tell(report, out, time.perf_counter() - begun, as_json)
+        stderr.print(f"{model} in {extractor.card.precision}: {extractor.card.fidelity}")
+        try:
+            with Bars(stderr) as bars:
+                report = build_catalogue(
+                    found,
+                    out,
+                    extractor,
+                    limits=_limits(settings),
+                    labels=labels_from_folders,
+                    overwrite=overwrite,
+                    batch=settings.max_batch,
+                    progress=bars.show,
+                )
+        except KeyboardInterrupt:
+            stderr.print(f"stopped; what is done is kept in {partial}: run the same command again to go on")
+            raise click.exceptions.Exit(130) from None
+    _tell(report, extractor.card, out, time.perf_counter() - begun, as_json)
 
 
 def _limits(settings: Settings) -> Limits:
     return Limits(bytes=settings.max_bytes, pixels=settings.max_pixels)
 
 
-def _tell(report: BuildReport, out: Path, seconds: float, as_json: bool) -> None:
+def _tell(report: BuildReport, card: ExtractorCard, out: Path, seconds: float, as_json: bool) -> None:
     for skip in report.skipped[:SHOWN_SKIPS]:
         stderr.print(f"skipped {skip['key']}: {skip['reason']}")
     if (more := len(report.skipped) - SHOWN_SKIPS) > 0:
         stderr.print(f"… and {more} more; all of them are in {out / 'report.json'}")
     if as_json:
-        click.echo(json.dumps({"catalogue": str(out), **asdict(report)}, ensure_ascii=False))
+        measured = {"precision": card.precision, "fidelity": card.fidelity and asdict(card.fidelity)}
+        click.echo(json.dumps({"catalogue": str(out), **asdict(report), **measured}, ensure_ascii=False))
         return
     parts = [f"{report.added + report.kept} pictures in {out}"]
     if report.kept:
@@ -153,7 +177,7 @@ def search(folder: Path, images: tuple[Path, ...], k: int | None, where: str | N
         begun = time.perf_counter()
         readable = [one for one in pixels if not isinstance(one, ImageFault)]
         vectors: Iterable[np.ndarray] = (
-            open_extractor(catalogue.extractor_folder).embed(np.stack(readable)) if readable else ()
+            open_engine(catalogue.extractor_folder, settings.engine).embed(np.stack(readable)) if readable else ()
         )
         queries = fill_in(pixels, [Query(vector, len(readable)) for vector in vectors])
         timings["embed"] = milliseconds_since(begun)
@@ -196,7 +220,9 @@ def info(folder: Path, as_json: bool) -> None:
     catalogue, card = open_pair(folder)
     with closing(catalogue):
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        facts = {**asdict(catalogue.info), "bytes": size, "preprocessing": asdict(card.preprocessing)}
+        about = {name: getattr(card, name) for name in ("precision", "kept_in_f32")}
+        facts = {**asdict(catalogue.info), "bytes": size, **about}
+        facts |= {"fidelity": card.fidelity and asdict(card.fidelity), "preprocessing": asdict(card.preprocessing)}
     if as_json:
         click.echo(json.dumps(facts))
         return

@@ -9,19 +9,20 @@ nowhere else; tests/test_embedding_client.py notices when upstream has changed.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import math
 from collections.abc import Callable
 from typing import Any
 
-import aiohttp
 import numpy as np
 from bentoml._internal.marshal.dispatcher import Optimizer
-from bentoml.exceptions import BentoMLException
+from bentoml.exceptions import BentoMLException, ServiceUnavailable
 from numpy.typing import NDArray
 
 from contract import NOT_READY, RequestFault
 
+PROBE_SECONDS = 5
 ATTEMPTS = 2  # embedding has no side effect, so a connection that was closed under a call is worth one more
 
 
@@ -49,6 +50,8 @@ class EmbeddingClient:
 
         Raises RequestFault (503) when the Extractor does not answer.
         """
+        import aiohttp  # slow, and of the processes that import this module only the door's calls
+
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 rows = await self._call.embed(pixels)
@@ -56,6 +59,18 @@ class EmbeddingClient:
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
                 if attempt == ATTEMPTS:
                     raise RequestFault(NOT_READY, "the feature extractor closed the connection") from error
+            except ServiceUnavailable as error:
+                raise RequestFault(NOT_READY, str(error)) from error
             except (TimeoutError, aiohttp.ClientError, BentoMLException) as error:
                 raise RequestFault(NOT_READY, "the feature extractor did not answer") from error
         raise AssertionError("unreachable")
+
+    async def fault(self) -> str | None:
+        """Why the Extractor cannot be used, or None."""
+        import aiohttp
+
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                return await self._call.fault() or None
+        except (TimeoutError, aiohttp.ClientError, BentoMLException):
+            return "the feature extractor does not answer yet"

@@ -6,107 +6,44 @@ import hashlib
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index import CatalogueWriter, EmptyCatalogue, Entry, start_catalogue
 from model import (
+    Extractor,
     ExtractorCard,
     ImageFault,
     Limits,
     WeightsMismatch,
-    looks_like_a_picture,
     read_file,
     read_picture,
     thumbnail,
 )
+from sources import SourceFile, Sources
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
-class SourceNotFound(Exception):
-    """A source to build from is not there or cannot be listed."""
-
-
-class Extractor(Protocol):
-    """What the pipeline needs of a model: uint8 pixels [n, height, width, 3] in, unit vectors float32 [n, dim] out."""
-
-    card: ExtractorCard
-
-    def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]: ...
-
-    def save(self, folder: Path) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class SourceFile:
-    """A file that may be a picture; ``key`` is its path below the source, ``label`` the name of its folder."""
-
-    key: str
-    path: Path
-    label: str
-
-
-@dataclass(slots=True)
-class Sources:
-    """What a look through the sources found: files to read, and files whose names say that they are no pictures."""
-
-    files: list[SourceFile] = field(default_factory=list)
-    others: list[str] = field(default_factory=list)
-
-
 @dataclass(slots=True)
 class BuildReport:
-    """What became of every file; also written into the catalogue as report.json."""
+    """What became of every file; also written into the catalogue as report.json.
+
+    ``seconds``: how long pictures were waited for, the network ran, what it gave was written, and the index was built; the
+    first three go on at the same time.
+    """
 
     added: int = 0
     kept: int = 0
     skipped: list[dict[str, str]] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: {"read": 0.0, "embed": 0.0, "write": 0.0, "index": 0.0})
-
-
-def find_sources(sources: Sequence[Path]) -> Sources:
-    """Look through folders (with all below them, hidden ones left out) and single files, in order of their names.
-
-    Raises SourceNotFound for one that is not there, EmptyCatalogue when no file looks like a picture.
-    """
-    found = Sources()
-    for source in sources:
-        if not source.exists():
-            raise SourceNotFound(f"there is no file or folder at {source}")
-        prefix = f"{source.resolve().name}/" if len(sources) > 1 else ""
-        for path in _walk(source) if source.is_dir() else [source]:
-            below = path.relative_to(source) if source.is_dir() else Path(path.name)
-            # A name that is not UTF-8 can be neither stored nor sent as it is; escapes keep it readable and distinct.
-            key = os.fsencode(prefix + below.as_posix()).decode("utf-8", "backslashreplace")
-            if looks_like_a_picture(path) or path == source:
-                found.files.append(SourceFile(key, path, path.parent.resolve().name))
-            else:
-                found.others.append(key)
-    if len({file.key for file in found.files}) < len(found.files):
-        raise SourceNotFound(
-            "two sources share a name and hold files of the same names; build from their parent folder"
-        )
-    if not found.files:
-        also = f" ({len(found.others)} other files are there)" if found.others else ""
-        raise EmptyCatalogue(f"no picture is in {', '.join(map(str, sources))}{also}")
-    return found
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    def refuse(error: OSError) -> None:
-        raise SourceNotFound(f"{error.filename} cannot be listed ({error.strerror})")
-
-    for root, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(root, name) for name in sorted(files) if not name.startswith("."))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +60,7 @@ class _Prepared:
 
 def _prepare(file: SourceFile, card: ExtractorCard, limits: Limits, labels: bool) -> _Prepared:
     data, facts = read_file(file.path, limits)
-    picture = read_picture(data, limits)
+    picture = read_picture(data, limits, card.preprocessing.enough)
     return _Prepared(
         pixels=card.preprocessing.to_pixels(picture.image),
         metadata=picture.metadata() | ({"label": file.label} if labels else {}),
@@ -161,8 +98,9 @@ def build_catalogue(
         todo = _not_yet_in(writer, sources, report)
         total = len(sources.files)
         progress("embed", report.kept, total)
-        for group in _batches(_prepared(todo, card, limits, labels, report), batch, report):
-            _embed_and_write(group, extractor, writer, report)
+        groups = _batches(_prepared(todo, card, limits, labels, report), batch, report)
+        for group, vectors in _embedded(groups, extractor, report):
+            _write(group, vectors, writer, report)
             progress("embed", report.kept + report.added + len(report.skipped), total)
         progress("embed", total, total)
         if not len(writer):
@@ -233,16 +171,39 @@ def _batches(
             return
 
 
-def _embed_and_write(
-    group: list[tuple[SourceFile, _Prepared]], extractor: Extractor, writer: CatalogueWriter, report: BuildReport
+def _embedded(
+    groups: Iterator[list[tuple[SourceFile, _Prepared]]], extractor: Extractor, report: BuildReport
+) -> Iterator[tuple[list[tuple[SourceFile, _Prepared]], NDArray[np.float32]]]:
+    """Embed groups on a thread of their own, one ahead, so that the network runs while what it gave is written."""
+
+    def embed(group: list[tuple[SourceFile, _Prepared]]) -> NDArray[np.float32]:
+        begun = time.perf_counter()
+        vectors = extractor.embed(np.stack([prepared.pixels for _, prepared in group]))
+        report.seconds["embed"] += time.perf_counter() - begun
+        if not np.isfinite(vectors).all():
+            raise WeightsMismatch(
+                f"{extractor.card.model} with these weights gives vectors that are not numbers; use others"
+            )
+        return vectors
+
+    with ThreadPoolExecutor(1, thread_name_prefix="embed") as pool:
+        last: tuple[list[tuple[SourceFile, _Prepared]], Future[NDArray[np.float32]]] | None = None
+        for group in groups:
+            running = (group, pool.submit(embed, group))
+            if last:
+                yield last[0], last[1].result()
+            last = running
+        if last:
+            yield last[0], last[1].result()
+
+
+def _write(
+    group: list[tuple[SourceFile, _Prepared]],
+    vectors: NDArray[np.float32],
+    writer: CatalogueWriter,
+    report: BuildReport,
 ) -> None:
     begun = time.perf_counter()
-    vectors = extractor.embed(np.stack([prepared.pixels for _, prepared in group]))
-    embedded = time.perf_counter()
-    if not np.isfinite(vectors).all():
-        raise WeightsMismatch(
-            f"{extractor.card.model} with these weights gives vectors that are not numbers; use others"
-        )
     writer.add(
         [
             Entry(
@@ -258,8 +219,7 @@ def _embed_and_write(
         ]
     )
     report.added += len(group)
-    report.seconds["embed"] += embedded - begun
-    report.seconds["write"] += time.perf_counter() - embedded
+    report.seconds["write"] += time.perf_counter() - begun
 
 
 def _index(writer: CatalogueWriter, report: BuildReport, progress: Progress) -> None:

@@ -6,17 +6,16 @@ import asyncio
 import functools
 import json
 import logging
-import os
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+# First, since it has the engine opened while all below is imported.
+from extracting import PACKED, SETTINGS, TRAFFIC, Extractor, catalogue_folder, is_worker  # isort: skip
 
 import bentoml
-import numpy as np
 from pydantic import BaseModel
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
@@ -49,35 +48,20 @@ from forms import (
     read_json,
     read_multipart,
 )
-from index import IndexFault
-from model import ModelFault, open_extractor
-from packing import MODEL_NAME
-from settings import SettingsFault, read_settings
+from index import IndexFault, load_kernel_later
+from model import ModelFault
 
 log = logging.getLogger("bentoml.bentolens")
 
-try:
-    SETTINGS = read_settings()
-    if SETTINGS.catalogue is not None:  # told here, in one line, and not by a worker that dies and is started again
+if SETTINGS.catalogue is not None and not is_worker():
+    try:  # told here, in one line, and not by a worker that dies and is started again
         open_pair(SETTINGS.catalogue)[0].close()
-except (SettingsFault, IndexFault, ModelFault) as fault:
-    raise SystemExit(f"error: {fault}") from None
+    except (IndexFault, ModelFault) as fault:
+        raise SystemExit(f"error: {fault}") from None
 
-# Without LENS_CATALOGUE the catalogue is the one packed with the bento. BentoML finds a model only on a class.
-PACKED = None if SETTINGS.catalogue else bentoml.models.BentoModel(f"{MODEL_NAME}:latest")
-if PACKED is not None and PACKED.stored is None:
-    raise SystemExit(
-        "error: no catalogue to serve: set LENS_CATALOGUE=DIR, or pack one first with: python cli.py pack DIR"
-    )
-# Past our own timeout, which is told in our own words, BentoML's ends what did not heed it.
-TRAFFIC = {"timeout": SETTINGS.timeout + 10}
 PAGE = LazyPage("/demo")
+KERNEL_SECONDS = 1.0  # after the start, when the first request has its answer and the page is not yet asked for
 batch_without_waiting()
-
-
-def catalogue_folder(service: Any) -> Path:
-    """The catalogue that a service instance is to use."""
-    return SETTINGS.catalogue or Path(service.packed.path)
 
 
 def answered(route: Callable[..., Awaitable[BaseModel]]) -> Callable[..., Awaitable[Response]]:
@@ -107,24 +91,6 @@ def answered(route: Callable[..., Awaitable[BaseModel]]) -> Callable[..., Awaita
     return respond
 
 
-@bentoml.service(name="Extractor", workers=SETTINGS.extractor_workers, traffic=TRAFFIC)
-class Extractor:
-    """Runs the network, batch by batch; the only place that does."""
-
-    packed = PACKED
-
-    def __init__(self) -> None:
-        self._engine = open_extractor(catalogue_folder(self) / "extractor")
-        self._engine.embed(np.zeros((1, *self._engine.card.preprocessing.size, 3), np.uint8))
-
-    # What the dispatcher expects to miss max_latency_ms it drops with a bare 503; the request's own timeout is enough.
-    @bentoml.api(batchable=True, max_batch_size=SETTINGS.max_batch, max_latency_ms=SETTINGS.timeout * 1000)
-    def embed(self, pixels: np.ndarray) -> np.ndarray:
-        """Unit vectors of uint8 pixels [n, height, width, 3], float32 [n, dim + 1]; the last column is the batch's size."""
-        size = np.full((len(pixels), 1), len(pixels), np.float32)
-        return np.hstack([self._engine.embed(pixels), size])
-
-
 async def index(_: Request) -> Response:
     """What is at /, in place of BentoML's page, which would load a tag manager and badges from elsewhere."""
     if SETTINGS.demo:
@@ -145,8 +111,10 @@ class ImageSearch:
     extractor = bentoml.depends(Extractor)
 
     def __init__(self) -> None:
-        catalogue, card = open_pair(catalogue_folder(self))
-        self._answers = Answers(catalogue, card, EmbeddingClient(lambda: self.extractor), SETTINGS)
+        catalogue, card = open_pair(catalogue_folder())
+        self._client = EmbeddingClient(lambda: self.extractor)
+        self._answers = Answers(catalogue, card, self._client, SETTINGS)
+        load_kernel_later(KERNEL_SECONDS)
         info = catalogue.info
         PAGE.connect(
             PageParts(
@@ -159,6 +127,12 @@ class ImageSearch:
                 max_bytes=SETTINGS.max_bytes,
             )
         )
+
+    async def __is_ready__(self) -> bool:
+        """What /readyz asks: 503 with the reason while the Extractor cannot be used."""
+        if fault := await self._client.fault():
+            raise HTTPException(503, fault)
+        return True
 
     @bentoml.api(route="/search", input_spec=SearchForm, output_spec=SearchAnswer)
     @answered

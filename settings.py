@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+EngineName = Literal["openvino", "torch"]
+PREFIX = "LENS_"
+CORES = len(os.sched_getaffinity(0))
 Positive = Annotated[int, Field(ge=1)]
 
 
@@ -16,10 +18,10 @@ class SettingsFault(Exception):
     """A LENS_ variable has a value that it cannot have."""
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """What the service and the command line can be told; the README's table of settings is held to this class."""
 
-    model_config = SettingsConfigDict(env_prefix="LENS_", frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = ConfigDict(frozen=True)
 
     catalogue: Path | None = Field(None, description="the catalogue folder to serve; without it, the one in the bento")
     k: Positive = Field(10, description="hits for each query when the request names no k")
@@ -30,10 +32,13 @@ class Settings(BaseSettings):
     max_bytes: Positive = Field(64 * 1024**2, description="bytes of one picture, as sent")
     # Pillow itself refuses pictures of more than 178,956,970 pixels.
     max_pixels: int = Field(100_000_000, ge=1, le=178_956_970, description="pixels of one picture, decoded")
+    engine: EngineName = Field("openvino", description="what runs the network: openvino (CPU), or torch (GPU)")
     workers: Positive = Field(1, description="processes that take requests")
     extractor_workers: Positive = Field(1, description="processes that run the network")
-    decode_threads: Positive = Field(os.cpu_count() or 1, description="threads that decode pictures, in each process")
+    threads: Positive = Field(CORES, description="threads that the network computes with, in each process that runs it")
+    decode_threads: Positive = Field(CORES, description="threads that decode pictures, in each process")
     max_batch: int = Field(32, ge=2, description="pictures in one batch of the network")
+    cache: int = Field(4096, ge=0, description="recent pictures whose embeddings each process remembers; 0 for none")
     timeout: Positive = Field(60, description="seconds after which a request is given up")
     demo: bool = Field(True, description="whether the page is served at /demo")
 
@@ -48,9 +53,11 @@ class Settings(BaseSettings):
 
 def read_settings() -> Settings:
     """Read the settings from the environment. Raises SettingsFault, which names the variable and what it takes."""
+    # pydantic-settings would do this too, and take a tenth of a second of every process's start to be imported.
+    told = {name: os.environ.get(PREFIX + name.upper()) for name in Settings.model_fields}
     try:
-        return Settings()
+        return Settings.model_validate({name: value for name, value in told.items() if value})
     except ValidationError as error:
         first = error.errors()[0]
-        name = "LENS_" + "_".join(str(part) for part in first["loc"]).upper()
+        name = PREFIX + "_".join(str(part) for part in first["loc"]).upper()
         raise SettingsFault(f"{name}={first['input']!r} cannot be used: {first['msg'].lower()}") from None

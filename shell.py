@@ -11,8 +11,8 @@ from rich.console import Console
 
 from index import IndexFault
 from model import ImageFault, ModelFault
-from pipeline import SourceNotFound
 from settings import SettingsFault
+from sources import SourceNotFound
 
 
 class PortTaken(Exception):

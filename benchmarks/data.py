@@ -23,7 +23,7 @@ from index import (
     open_index,
     search_exact,
 )
-from model import build_extractor
+from model.torch_engine import build_reference
 
 CACHE = Path(__file__).parents[1] / ".cache"
 MODEL = "tf_efficientnet_lite0"
@@ -49,7 +49,7 @@ def embeddings(count: int, seed: int) -> NDArray[np.float32]:
     path = CACHE / "bench" / f"embeddings-{count}-{seed}.npy"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        extractor = build_extractor(MODEL)
+        extractor = build_reference(MODEL)
         height, width = extractor.card.preprocessing.size
         rows: list[NDArray[np.float32]] = []
         batch: list[NDArray[np.uint8]] = []

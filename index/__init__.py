@@ -15,6 +15,7 @@ from index.errors import (
 )
 from index.exact import recall, search_exact
 from index.hnsw_file import Metric, open_hnsw_file
+from index.loading import load_kernel_later
 from index.planner import Allowed, allow_rows
 from index.reader import DEFAULT_EF, MappedIndex, Neighbours, open_index
 from index.verify import verify_catalogue
@@ -46,6 +47,7 @@ __all__ = [
     "build_codes",
     "build_hnsw",
     "check_place",
+    "load_kernel_later",
     "open_catalogue",
     "open_hnsw_file",
     "open_index",

@@ -13,8 +13,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-INNER_PRODUCT = 0  # distance 1 - q·v; cosine is this on unit vectors, as in hnswlib
-SQUARED_L2 = 1
+from index.shapes import SQUARED_L2
 
 # "reassoc" lets LLVM sum in vector lanes; NaN and infinity keep their meaning, since a damaged file may hold them.
 _SUM = {"reassoc", "contract"}

@@ -8,6 +8,7 @@ leaves behind.
 from __future__ import annotations
 
 import hashlib
+import pickle
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -53,11 +54,20 @@ def compiled(function: Callable[..., Any]) -> Any:
     except RuntimeError:  # nowhere to keep it: each process compiles
         return dispatcher
     cache = dispatcher._cache
-    save = cache.save_overload
+    save, load = cache.save_overload, cache.load_overload
+
+    def load_where_it_can_be(signature: Any, target: Any) -> Any:
+        try:
+            return load(signature, target)
+        except (AttributeError, ImportError, ValueError, EOFError, pickle.UnpicklingError):
+            with suppress(OSError):  # an older version's, which names what is no longer there
+                cache.flush()
+            return None
 
     def save_where_it_can_be(signature: Any, data: Any) -> None:
         with suppress(OSError):  # a folder that was filled elsewhere, and is read-only here
             save(signature, data)
 
+    cache.load_overload = load_where_it_can_be
     cache.save_overload = save_where_it_can_be
     return dispatcher

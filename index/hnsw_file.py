@@ -19,7 +19,6 @@ from typing import BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from index.compiled import compiled
 from index.errors import DamagedIndex, DimensionMismatch
 
 Metric = Literal["cosine", "ip", "l2"]  # the file does not say which it was built for
@@ -106,30 +105,16 @@ def read_layout(header: bytes, file_size: int, dim: int) -> Layout:
     )
 
 
-@compiled
-def _walk_upper(words, block_words, upper_at):  # type: ignore[no-untyped-def]
-    """Find where each element's upper links begin; the row at which the file stops making sense, or -1."""
-    at = np.int64(0)
-    for row in range(upper_at.shape[0]):
-        if at >= words.shape[0]:
-            return row
-        size = np.int64(words[at])
-        at += 1
-        if size % (4 * block_words) != 0 or at + size // 4 > words.shape[0]:
-            return row
-        upper_at[row] = at if size else 0
-        at += size // 4
-    return -1 if at == words.shape[0] else upper_at.shape[0]
-
-
 def upper_offsets(file: HnswFile) -> NDArray[np.uint32]:
     """Where each element's links above level 0 begin in ``file.upper``, or 0: uint32 [count]. Walks through all of it.
 
     Raises DamagedIndex when that part of the file does not add up.
     """
+    from index.kernel import walk_upper  # a catalogue has them in its companion, and opens without the kernel
+
     layout = file.layout
     upper_at = np.empty(layout.count, dtype=np.uint32)
-    bad_row = _walk_upper(file.upper, 1 + layout.max_links, upper_at)
+    bad_row = walk_upper(file.upper, 1 + layout.max_links, upper_at)
     if bad_row >= 0:
         raise DamagedIndex(f"the index file's upper links end or break off at element {bad_row} of {layout.count}")
     upper_at.flags.writeable = False

@@ -9,68 +9,14 @@ and a query allocates nothing.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from index.arithmetic import distance_to, encode_query, far, pop, prefetch_row, push, take_query
 from index.compiled import compiled
+from index.shapes import DAMAGED, OVER_BUDGET, SPENT, TAG
 
-DAMAGED = -1
-OVER_BUDGET = -2
-TAG, SPENT = 0, 1  # places in Scratch.state
 AHEAD = 8192  # bytes of rows that are prefetched before their turn: measured, more crowd each other out
-
-
-class Graph(NamedTuple):
-    """What is walked. ``rows`` are what the query is compared with on the way: vectors, or codes with ``terms``.
-
-    ``links``: uint32 [count, >= 1 + max_links0], hnswlib's level-0 word and ids; ``upper``: uint32, the words above level
-    0; ``upper_at``: uint32 [count], the word in ``upper`` where a row's links begin, or 0; ``rows``: float32 or int8
-    [count, >= at + dim]; ``terms``: float32 [count, 2], see ``far``.
-    """
-
-    links: NDArray[np.uint32]
-    upper: NDArray[np.uint32]
-    upper_at: NDArray[np.uint32]
-    rows: NDArray[np.float32] | NDArray[np.int8]
-    terms: NDArray[np.float32]
-    at: int
-    max_links: int
-    max_links0: int
-    max_level: int
-    entry: int
-    deletions: bool
-
-
-class Vectors(NamedTuple):
-    """What answers are made of: the base file's records as float32 and as uint32, [count, words]."""
-
-    rows: NDArray[np.float32]
-    words: NDArray[np.uint32]
-    at: int
-    label_at: int
-    dim: int
-    space: int
-    unit: bool
-
-
-class Scratch(NamedTuple):
-    """What a thread's queries reuse. ``visited``: uint16 [count], a row is seen where it equals the query's tag;
-    ``near`` is a heap of the rows still to expand, ``found`` one of the best rows, by negated distance; ``state``: the
-    last query's tag, and how many distances it took on level 0."""
-
-    visited: NDArray[np.uint16]
-    near: NDArray[np.float32]
-    near_ids: NDArray[np.int64]
-    found: NDArray[np.float32]
-    found_ids: NDArray[np.int64]
-    fresh: NDArray[np.int64]
-    query: NDArray[np.float32]
-    query_codes: NDArray[np.int16]
-    state: NDArray[np.int64]
 
 
 @njit(nogil=True, _nrt=False)
@@ -279,3 +225,19 @@ def scan_rows(queries, k, rows, vectors, scratch, labels, distances, sizes):  # 
         if size > 0:
             size = _nearest_first(vectors, size, k, scratch, labels[n], distances[n])
         sizes[n] = size
+
+
+@compiled
+def walk_upper(words, block_words, upper_at):  # type: ignore[no-untyped-def]
+    """Find where each element's upper links begin; the row at which the file stops making sense, or -1."""
+    at = np.int64(0)
+    for row in range(upper_at.shape[0]):
+        if at >= words.shape[0]:
+            return row
+        size = np.int64(words[at])
+        at += 1
+        if size % (4 * block_words) != 0 or at + size // 4 > words.shape[0]:
+            return row
+        upper_at[row] = at if size else 0
+        at += size // 4
+    return -1 if at == words.shape[0] else upper_at.shape[0]

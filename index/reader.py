@@ -12,22 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from index.arithmetic import INNER_PRODUCT, SQUARED_L2
 from index.codes import Codes, open_codes
 from index.errors import DamagedIndex, DimensionMismatch
 from index.hnsw_file import HnswFile, Metric, open_hnsw_file, upper_offsets
-from index.kernel import (
-    DAMAGED,
-    OVER_BUDGET,
-    SPENT,
-    Graph,
-    Scratch,
-    Vectors,
-    scan_rows,
-    search_codes,
-    search_vectors,
-)
+from index.loading import kernel, kernel_is_there
+from index.plain import search_plainly
 from index.planner import UNBOUNDED, Allowed, plan
+from index.shapes import DAMAGED, INNER_PRODUCT, OVER_BUDGET, SPENT, SQUARED_L2, Graph, Scratch, Vectors
 
 DEFAULT_EF = 128
 NO_FILTER = np.empty(0, np.uint8)
@@ -125,6 +116,8 @@ class MappedIndex:
         if k < 1 or ef < 1:
             raise ValueError(f"k and ef are at least 1, not {k} and {ef}")
         rows = as_queries(queries, self.file.layout.dim)
+        if self.codes is not None and not kernel_is_there():
+            return [Neighbours(*found) for found in search_plainly(self._vectors, self._graph, rows, k, ef, allowed)]
         k = min(k, max(1, len(self) if allowed is None else len(allowed)))
         found = _Found.of(len(rows), k)
         if len(rows) and len(self) and (allowed is None or len(allowed)):
@@ -197,17 +190,17 @@ class MappedIndex:
     ) -> None:
         scratch = self._scratch(ef)
         if self.codes is None:
-            search_vectors(queries, k, ef, self._graph, self._vectors, bits, budget, scratch, *found)
+            kernel().search_vectors(queries, k, ef, self._graph, self._vectors, bits, budget, scratch, *found)
         else:
             rerank = min(ef, k + SPARE)
-            search_codes(queries, k, ef, rerank, self._graph, self._vectors, bits, budget, scratch, *found)
+            kernel().search_codes(queries, k, ef, rerank, self._graph, self._vectors, bits, budget, scratch, *found)
 
     def _complete(self, queries: NDArray[np.float32], k: int, allowed: Allowed | None, found: _Found) -> None:
         """Compare the rows themselves where the graph is not worth its cost, or does not lead to all that is there."""
         rows = self._live if allowed is None else allowed.rows()
         short = np.flatnonzero((found.sizes < min(k, len(rows))) & (found.sizes != DAMAGED))
         some = found.part(short)
-        scan_rows(queries[short], k, rows, self._vectors, self._scratch(k), *some)
+        kernel().scan_rows(queries[short], k, rows, self._vectors, self._scratch(k), *some)
         found.labels[short], found.distances[short], found.sizes[short] = some
         if (found.sizes == DAMAGED).any():
             raise DamagedIndex("the index file holds a link to an element that is not there; restore or rebuild it")

@@ -21,7 +21,8 @@ from index.hnsw_file import forget_pages
 DATABASE = "catalogue.sqlite"
 EXTRACTOR = "extractor"
 REPORT = "report.json"
-FORMAT_VERSION = 2  # 2: the index file has a companion of codes, and meta the SHA-256 of every file
+# 2: the index file has a companion of codes, and meta the SHA-256 of every file. 3: the extractor is an exported graph.
+FORMAT_VERSION = 3
 
 
 def base_file(generation: int) -> str:

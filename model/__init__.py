@@ -1,36 +1,40 @@
-"""Bytes to checked RGB pixels to unit vectors: picture reading, timm's preprocessing, and the extractor."""
+"""Bytes to checked RGB pixels to unit vectors: picture reading, timm's preprocessing, and the engines."""
 
-from __future__ import annotations
-
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from model.card import ExtractorCard, read_card
+from model.card import ExtractorCard, Fidelity, Precision, read_card
+from model.engine import Engine, EngineName, open_engine
 from model.errors import (
     DamagedExtractor,
+    EngineMissing,
     ImageFault,
     ImageTooLarge,
     ModelFault,
+    NotTrue,
     UnknownModel,
     UnreadableImage,
     UnsupportedImage,
     WeightsMismatch,
     WeightsNotFound,
 )
+from model.extractor import Extractor, build_extractor
+from model.fidelity import check_golden
 from model.pictures import Limits, Picture, looks_like_a_picture, read_file, read_picture, thumbnail
 from model.preprocessing import Preprocessing
 
-if TYPE_CHECKING:
-    from model.extractor import TimmExtractor
-
 __all__ = [
     "DamagedExtractor",
+    "Engine",
+    "EngineMissing",
+    "EngineName",
+    "Extractor",
     "ExtractorCard",
+    "Fidelity",
     "ImageFault",
     "ImageTooLarge",
     "Limits",
     "ModelFault",
+    "NotTrue",
     "Picture",
+    "Precision",
     "Preprocessing",
     "UnknownModel",
     "UnreadableImage",
@@ -38,24 +42,11 @@ __all__ = [
     "WeightsMismatch",
     "WeightsNotFound",
     "build_extractor",
+    "check_golden",
     "looks_like_a_picture",
-    "open_extractor",
+    "open_engine",
     "read_card",
     "read_file",
     "read_picture",
     "thumbnail",
 ]
-
-
-def build_extractor(model: str, weights: Path | None = None) -> TimmExtractor:
-    """Make the extractor of a timm model; imports torch. Raises UnknownModel, WeightsNotFound or WeightsMismatch."""
-    from model.extractor import build_extractor as build
-
-    return build(model, weights)
-
-
-def open_extractor(folder: Path) -> TimmExtractor:
-    """Open the extractor saved in ``folder``; imports torch. Raises DamagedExtractor when it is not whole."""
-    from model.extractor import open_extractor as open_
-
-    return open_(folder)

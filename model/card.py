@@ -1,4 +1,4 @@
-"""What an extractor is, on disk: one JSON card beside the weights, readable without torch."""
+"""What an extractor is, on disk: one JSON card beside its files, readable without torch."""
 
 from __future__ import annotations
 
@@ -6,27 +6,60 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from model.errors import DamagedExtractor
 from model.preprocessing import Preprocessing
 
 CARD_FILE = "extractor.json"
 WEIGHTS_FILE = "weights.safetensors"
+GRAPH_FILE = "graph.xml"
+GRAPH_WEIGHTS_FILE = "graph.bin"
+GOLDEN_FILE = "golden.npz"
+
+Precision = Literal["f32", "bf16", "int8"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fidelity:
+    """How an engine's vectors compare with the reference's, over so many ``pictures``.
+
+    ``mean`` and ``minimum`` are of the cosine between the two vectors of a picture; ``overlap`` is the mean share of a
+    picture's ten nearest by the reference (itself left out) that are its ten nearest by the engine too.
+    """
+
+    pictures: int
+    mean: float
+    minimum: float
+    overlap: float
+
+    def __str__(self) -> str:
+        return (
+            f"cosine to the reference {self.mean:.5f} in the mean and {self.minimum:.5f} at least, "
+            f"top-10 overlap {self.overlap:.3f}, over {self.pictures} pictures"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class ExtractorCard:
-    """A model, its weights and its preprocessing, pinned. ``dim`` is the length of its embeddings."""
+    """A model, its weights, its preprocessing and its precision, pinned. ``dim`` is the length of its embeddings.
+
+    ``fidelity`` is what was measured when it was exported, with ``kept_in_f32`` operations of a bf16 graph in float32.
+    """
 
     model: str
     dim: int
     preprocessing: Preprocessing
     weights_sha256: str
+    precision: Precision = "f32"
+    kept_in_f32: int = 0
+    fidelity: Fidelity | None = None
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over model name, weights and preprocessing: two extractors with equal ones give equal vectors."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        """SHA-256 over all but what was measured: extractors with equal ones give equal vectors, but for rounding."""
+        pinned = {name: value for name, value in asdict(self).items() if name != "fidelity"}
+        return hashlib.sha256(json.dumps(pinned, sort_keys=True).encode()).hexdigest()
 
 
 def write_card(card: ExtractorCard, folder: Path) -> None:
@@ -36,22 +69,26 @@ def write_card(card: ExtractorCard, folder: Path) -> None:
 
 
 def read_card(folder: Path) -> ExtractorCard:
-    """Read an extractor folder's card. Raises DamagedExtractor when it, or the weights, are missing or it was changed."""
+    """Read an extractor folder's card. Raises DamagedExtractor when it was changed, or it or a file is missing."""
     path = folder / CARD_FILE
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         fingerprint = stored.pop("fingerprint")
         look = stored.pop("preprocessing")
         sizes = {name: tuple(look[name]) for name in ("size", "mean", "std")}
-        card = ExtractorCard(preprocessing=Preprocessing(**{**look, **sizes}), **stored)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        measured = stored.pop("fidelity")
+        card = ExtractorCard(
+            preprocessing=Preprocessing(**{**look, **sizes}), fidelity=measured and Fidelity(**measured), **stored
+        )
+        if card.precision not in get_args(Precision):
+            raise ValueError(f"there is no precision {card.precision!r}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedExtractor(f"{path} is not an extractor's card ({error}); build the catalogue again") from None
     if card.fingerprint != fingerprint:
         raise DamagedExtractor(
             f"{path} was changed by hand: its fingerprint is {fingerprint[:12]}, not {card.fingerprint[:12]}"
         )
-    if not (folder / WEIGHTS_FILE).is_file():
-        raise DamagedExtractor(
-            f"the extractor's weights, {folder / WEIGHTS_FILE}, are missing; build the catalogue again"
-        )
+    for name in (GRAPH_FILE, GRAPH_WEIGHTS_FILE, GOLDEN_FILE):
+        if not (folder / name).is_file():
+            raise DamagedExtractor(f"the extractor's {folder / name} is missing; build the catalogue again")
     return card

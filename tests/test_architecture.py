@@ -17,18 +17,35 @@ MAY = {
     "demo": set(),
     "settings": set(),
     "contract": {"model", "index"},
-    "pipeline": {"model", "index"},
-    "answering": {"model", "index", "contract", "settings"},
+    "sources": {"model", "index"},
+    "pipeline": {"model", "index", "sources"},
+    "embedding_cache": set(),
+    "answering": {"model", "index", "contract", "embedding_cache", "settings"},
     "embedding_client": {"contract"},
     "forms": {"contract", "index", "settings"},
     "packing": {"index"},
     "progress": set(),
-    "shell": {"model", "index", "pipeline", "settings"},
-    "service": {"model", "index", "demo", "answering", "contract", "embedding_client", "forms", "packing", "settings"},
-    "cli": {"model", "index", "answering", "contract", "packing", "pipeline", "progress", "settings", "shell"},
+    "shell": {"model", "index", "settings", "sources"},
+    "extracting": {"model", "packing", "settings"},
+    "service": {"model", "index", "demo", "answering", "contract", "embedding_client", "extracting", "forms"},
+    "cli": {
+        "model",
+        "index",
+        "answering",
+        "contract",
+        "packing",
+        "pipeline",
+        "progress",
+        "settings",
+        "shell",
+        "sources",
+    },
 }
-HEAVY = {"torch", "timm", "gradio", "hnswlib"}
-MAY_IMPORT_HEAVY = {"model/extractor.py", "model/weights.py", "demo/page.py"}
+HEAVY = {"torch", "timm", "nncf", "openvino", "gradio", "hnswlib", "numba", "llvmlite"}
+MAY_IMPORT_HEAVY = {
+    *("model/torch_engine.py", "model/weights.py", "model/export.py", "model/openvino_engine.py", "demo/page.py"),
+    *("index/kernel.py", "index/arithmetic.py", "index/compiled.py"),
+}
 
 
 def sources() -> list[Path]:

@@ -10,8 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from model.extractor import TimmExtractor
-from pipeline import build_catalogue, find_sources
+from model import Extractor
+from pipeline import build_catalogue
+from sources import find_sources
 from tests.serving import ROOT, running
 
 
@@ -34,9 +35,17 @@ def home(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_bento_holds_what_serving_needs_and_no_more(home: Path) -> None:
     (bento,) = [path for path in (home / "bentos" / "bentolens").iterdir() if path.is_dir()]
     sources = {path.relative_to(bento / "src").as_posix() for path in (bento / "src").rglob("*.py")}
-    assert {"service.py", "settings.py", "model/extractor.py", "index/kernel.py", "demo/page.py"} <= sources
+    assert {
+        "service.py",
+        "settings.py",
+        "extracting.py",
+        "model/openvino_engine.py",
+        "index/kernel.py",
+        "demo/page.py",
+    } <= sources
     assert not [name for name in sources if name.startswith(("tests/", "benchmarks/")) or name == "cli.py"]
-    assert "hnswlib" not in (bento / "env" / "python" / "requirements.txt").read_text()
+    needed = (bento / "env" / "python" / "requirements.txt").read_text()
+    assert not [name for name in ("hnswlib", "torch", "timm", "nncf") if name in needed]
     assert "bentolens_catalogue" in (bento / "bento.yaml").read_text()
 
 
@@ -57,7 +66,7 @@ def test_the_bento_serves_from_an_empty_folder(home: Path, photos: list[Path], t
 
 
 def test_another_catalogue_can_be_mounted_over_it_by_a_relative_path(
-    home: Path, extractor: TimmExtractor, photos: list[Path], tmp_path: Path
+    home: Path, extractor: Extractor, photos: list[Path], tmp_path: Path
 ) -> None:
     build_catalogue(find_sources(photos[:3]), tmp_path / "elsewhere", extractor)
     command = [sys.executable, "-m", "bentoml", "serve", "bentolens:latest"]

@@ -21,13 +21,13 @@ from PIL import Image
 
 from index import CatalogueExists, CatalogueMismatch, EmptyCatalogue, open_catalogue
 from index.writer import CatalogueWriter
-from model import Limits, WeightsMismatch, build_extractor
-from model.extractor import TimmExtractor
-from pipeline import BuildReport, SourceNotFound, build_catalogue, find_sources
+from model import Extractor, Limits, WeightsMismatch, build_extractor
+from pipeline import BuildReport, build_catalogue
+from sources import SourceNotFound, SourceSamples, find_sources
 from tests.serving import ROOT
 
 
-def build(folder: Path, out: Path, extractor: TimmExtractor, **options: object) -> BuildReport:
+def build(folder: Path, out: Path, extractor: Extractor, **options: object) -> BuildReport:
     return build_catalogue(find_sources([folder]), out, extractor, batch=8, **options)  # type: ignore[arg-type]
 
 
@@ -41,7 +41,7 @@ def folder(photos: list[Path], tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def test_bad_files_are_skipped_with_a_reason_each(folder: Path, tmp_path: Path, extractor: TimmExtractor) -> None:
+def test_bad_files_are_skipped_with_a_reason_each(folder: Path, tmp_path: Path, extractor: Extractor) -> None:
     whole = (folder / "00.jpg").read_bytes()
     (folder / "text.jpg").write_text("this is text")
     (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
@@ -70,7 +70,7 @@ def test_bad_files_are_skipped_with_a_reason_each(folder: Path, tmp_path: Path, 
 
 
 def test_keys_are_paths_below_the_source_and_labels_their_folders(
-    folder: Path, tmp_path: Path, extractor: TimmExtractor
+    folder: Path, tmp_path: Path, extractor: Extractor
 ) -> None:
     build(folder, tmp_path / "out", extractor, labels=True)
     catalogue = open_catalogue(tmp_path / "out")
@@ -84,7 +84,7 @@ def test_keys_are_paths_below_the_source_and_labels_their_folders(
     catalogue.close()
 
 
-def test_a_name_that_is_not_utf8_is_kept_readable(folder: Path, tmp_path: Path, extractor: TimmExtractor) -> None:
+def test_a_name_that_is_not_utf8_is_kept_readable(folder: Path, tmp_path: Path, extractor: Extractor) -> None:
     Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.jpg")).write_bytes((folder / "00.jpg").read_bytes())
     build(folder, tmp_path / "out", extractor)
     catalogue = open_catalogue(tmp_path / "out")
@@ -92,7 +92,7 @@ def test_a_name_that_is_not_utf8_is_kept_readable(folder: Path, tmp_path: Path, 
     catalogue.close()
 
 
-def test_several_sources_and_single_files(folder: Path, tmp_path: Path, extractor: TimmExtractor) -> None:
+def test_several_sources_and_single_files(folder: Path, tmp_path: Path, extractor: Extractor) -> None:
     other = tmp_path / "other"
     shutil.copytree(folder / "inner", other)
     found = find_sources([folder / "inner", other, folder / "00.jpg"])
@@ -110,7 +110,7 @@ def test_sources_that_are_not_there_or_hold_no_pictures(tmp_path: Path) -> None:
         find_sources([tmp_path])
 
 
-def test_when_no_file_can_be_read_nothing_is_written(tmp_path: Path, extractor: TimmExtractor) -> None:
+def test_when_no_file_can_be_read_nothing_is_written(tmp_path: Path, extractor: Extractor) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.jpg").write_text("text")
     with pytest.raises(EmptyCatalogue, match=r"none of 1 files could be read.*a\.jpg: the bytes are not a picture"):
@@ -121,7 +121,7 @@ def test_when_no_file_can_be_read_nothing_is_written(tmp_path: Path, extractor: 
     assert build(tmp_path / "in", tmp_path / "out", extractor, labels=True).added == 1  # and nothing stands in the way
 
 
-def test_a_catalogue_is_replaced_only_on_request(folder: Path, tmp_path: Path, extractor: TimmExtractor) -> None:
+def test_a_catalogue_is_replaced_only_on_request(folder: Path, tmp_path: Path, extractor: Extractor) -> None:
     out = tmp_path / "out"
     build(folder, out, extractor)
     with pytest.raises(CatalogueExists, match=r"is a catalogue already.*--overwrite"):
@@ -143,9 +143,12 @@ def test_weights_that_give_no_numbers_are_refused(folder: Path, tmp_path: Path) 
     network = timm.create_model("resnet18")
     torch.nn.init.constant_(network.conv1.weight, float("nan"))
     torch.save(network.state_dict(), tmp_path / "nan.pth")
-    with pytest.raises(WeightsMismatch, match="not numbers"):
-        build(folder, tmp_path / "out", build_extractor("resnet18", tmp_path / "nan.pth"))
-    assert not (tmp_path / "out").exists()
+    samples = SourceSamples(find_sources([folder]), Limits())
+    with (
+        pytest.raises(WeightsMismatch, match="not numbers"),
+        build_extractor("resnet18", tmp_path / "nan.pth", samples),
+    ):
+        pass
 
 
 class Stopped(Exception):
@@ -160,7 +163,7 @@ def stop_after(pictures: int):  # type: ignore[no-untyped-def]
     return progress
 
 
-def test_an_interrupted_build_goes_on_where_it_was(folder: Path, tmp_path: Path, extractor: TimmExtractor) -> None:
+def test_an_interrupted_build_goes_on_where_it_was(folder: Path, tmp_path: Path, extractor: Extractor) -> None:
     out = tmp_path / "out"
     with pytest.raises(Stopped):
         build(folder, out, extractor, progress=stop_after(8))
@@ -183,7 +186,7 @@ def test_an_interrupted_build_goes_on_where_it_was(folder: Path, tmp_path: Path,
 
 
 def test_a_build_broken_off_at_its_very_end_goes_on(
-    folder: Path, tmp_path: Path, extractor: TimmExtractor, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, extractor: Extractor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def power_cut(self: CatalogueWriter, report: object) -> None:
         raise Stopped
@@ -202,9 +205,7 @@ def test_a_build_broken_off_at_its_very_end_goes_on(
     catalogue.close()
 
 
-def test_a_broken_off_build_is_not_mixed_with_another_kind(
-    folder: Path, tmp_path: Path, extractor: TimmExtractor
-) -> None:
+def test_a_broken_off_build_is_not_mixed_with_another_kind(folder: Path, tmp_path: Path, extractor: Extractor) -> None:
     with pytest.raises(Stopped):
         build(folder, tmp_path / "out", extractor, progress=stop_after(8))
     with pytest.raises(CatalogueMismatch, match="broken off without labels"):
@@ -217,7 +218,7 @@ def test_a_broken_off_build_is_not_mixed_with_another_kind(
         build(folder, tmp_path / "out", extractor)
 
 
-def test_two_builds_of_one_catalogue_do_not_mix(folder: Path, tmp_path: Path, extractor: TimmExtractor) -> None:
+def test_two_builds_of_one_catalogue_do_not_mix(folder: Path, tmp_path: Path, extractor: Extractor) -> None:
     def second(stage: str, done: int, total: int) -> None:
         if stage == "embed" and done == 8:
             with pytest.raises(CatalogueExists, match="being built by another process"):

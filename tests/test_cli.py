@@ -7,13 +7,15 @@ import shutil
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import pytest
 
 from cli import cli
-from model.extractor import TimmExtractor
+from model import read_card
+from model.card import write_card
 from tests.serving import ROOT, Server, running
 
 
@@ -130,8 +132,8 @@ def test_wrong_inputs_are_one_clear_line(catalogue: Path, photos: list[Path], sa
     assert "is not a catalogue" in refused("serve", tmp_path / "none")
     assert "no model named '[/red]'" in refused("build", samples, "--out", out, "--model", "[/red]")
     broken = shutil.copytree(catalogue, tmp_path / "broken")
-    (broken / "extractor" / "weights.safetensors").unlink()
-    assert "are missing; build the catalogue again" in refused("serve", broken)
+    (broken / "extractor" / "graph.bin").unlink()
+    assert "is missing; build the catalogue again" in refused("serve", broken)
     assert "where: this is not JSON" in refused("search", catalogue, photos[0], "--where", "{label: cats}")
     assert "where.width.$gtt: there is no operator $gtt" in refused(
         "search", catalogue, photos[0], "--where", '{"width": {"$gtt": 1}}'
@@ -141,15 +143,8 @@ def test_wrong_inputs_are_one_clear_line(catalogue: Path, photos: list[Path], sa
 
 
 def test_a_catalogue_made_with_another_model_is_refused(catalogue: Path, photos: list[Path], tmp_path: Path) -> None:
-    import timm
-    import torch
-
-    from model import build_extractor
-
     other = shutil.copytree(catalogue, tmp_path / "other")
-    torch.save(timm.create_model("resnet18").state_dict(), tmp_path / "weights.pth")
-    extractor: TimmExtractor = build_extractor("resnet18", tmp_path / "weights.pth")
-    extractor.save(other / "extractor")
+    write_card(replace(read_card(other / "extractor"), precision="f32"), other / "extractor")
     for verb in (["search", other, photos[0]], ["info", other], ["serve", other]):
         assert "was made with tf_efficientnet_lite0" in refused(*verb)
     environment = {"LENS_CATALOGUE": str(other)}

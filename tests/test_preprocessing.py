@@ -1,4 +1,4 @@
-"""Our preprocessing gives the very pixels that timm's own transform gives."""
+"""Our preprocessing gives the pixels that timm's own transform gives, but for rounding."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from model import Preprocessing
-from model.extractor import TimmExtractor
+from model.torch_engine import TorchEngine
 
 HALF = (0.5, 0.5, 0.5)
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -45,7 +45,10 @@ LOOKS = [
 @pytest.mark.parametrize("size", [(500, 375), (375, 500), (224, 224), (100, 61), (33, 250), (1201, 803)])
 def test_pixels_equal_timms(look: Preprocessing, size: tuple[int, int], photos: list[Path]) -> None:
     image = Image.open(photos[3]).convert("RGB").resize(size)
-    assert np.array_equal(look.to_pixels(image), by_timm(look, image).permute(1, 2, 0).numpy())
+    ours, theirs = look.to_pixels(image), by_timm(look, image).permute(1, 2, 0).numpy()
+    apart = np.abs(ours.astype(int) - theirs)
+    assert apart.max() <= 2  # only what the crop keeps is scaled, from where it lies to a part of a pixel
+    assert (apart > 0).mean() < 0.002
 
 
 @pytest.mark.parametrize("size", [(20_000, 2), (2, 20_000), (1, 1), (1, 5000)])
@@ -54,9 +57,9 @@ def test_extreme_shapes_stay_within_bounds(size: tuple[int, int]) -> None:
         assert look.to_pixels(Image.new("RGB", size, (9, 9, 9))).shape == (*look.size, 3)
 
 
-def test_normalisation_in_the_network_equals_timms(photos: list[Path], extractor: TimmExtractor) -> None:
+def test_normalisation_in_the_network_equals_timms(photos: list[Path], reference: TorchEngine) -> None:
     image = Image.open(photos[0]).convert("RGB")
-    look = extractor.card.preprocessing
+    look = reference.card.preprocessing
     with torch.inference_mode():
-        expected = extractor._network(by_timm(look, image, normalize=True)[None]).numpy()
-    assert extractor.features(look.to_pixels(image)[None]) == pytest.approx(expected, abs=1e-4)
+        expected = reference.network(by_timm(look, image, normalize=True)[None]).numpy()
+    assert reference.features(look.to_pixels(image)[None]) == pytest.approx(expected, abs=1e-4)

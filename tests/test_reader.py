@@ -13,7 +13,7 @@ import pytest
 
 from index import DamagedIndex, DimensionMismatch, MappedIndex, Metric, build_hnsw, open_index, recall, search_exact
 from index.hnsw_file import HEADER
-from index.kernel import TAG
+from index.shapes import TAG
 
 METRICS: tuple[Metric, ...] = ("cosine", "ip", "l2")
 COUNT, DIM, EF, K = 3000, 48, 64, 10

@@ -1,0 +1,91 @@
+"""Embeddings of pictures seen lately, by the SHA-256 of their bytes, so that the same picture is embedded once.
+
+A picture that many send at the same time is decoded and embedded for the first of them, and the others wait for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import Counter
+
+PICTURES = Counter(
+    "bentolens_pictures",
+    "Pictures asked for, by how their embedding was had: computed, shared with a request in flight, or remembered",
+    ["embedding"],
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A picture's unit vector, float32 [dim], and how many pictures shared the network with it; None: it was remembered."""
+
+    vector: NDArray[np.float32]
+    batch_size: int | None
+
+
+Fault = TypeVar("Fault", bound=Exception)
+Embed = Callable[[Sequence[bytes]], Awaitable["Work[Fault]"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Work(Generic[Fault]):
+    """What became of some pictures, in order, and the milliseconds that decoding them took."""
+
+    done: Sequence[Embedded | Fault]
+    decode_ms: float
+
+
+class EmbeddingCache(Generic[Fault]):
+    """Embeds pictures by ``embed``, but for those that it remembers (at most ``size``) or is embedding already."""
+
+    def __init__(self, embed: Embed[Fault], size: int) -> None:
+        self._embed = embed
+        self._size = size
+        self._remembered: OrderedDict[bytes, Embedded] = OrderedDict()
+        self._in_flight: dict[bytes, tuple[asyncio.Task[Work[Fault]], int]] = {}
+
+    async def embed(self, pictures: Sequence[bytes]) -> Work[Fault]:
+        """The pictures' embeddings or faults, in order. Raises what ``embed`` raises."""
+        keys = [hashlib.sha256(picture).digest() for picture in pictures]
+        known = {key: replace(one, batch_size=None) for key in keys if (one := self._recall(key))}
+        wanted = {key: picture for key, picture in zip(keys, pictures, strict=True) if key not in known}
+        fresh = {key: picture for key, picture in wanted.items() if key not in self._in_flight}
+        started = self._start(fresh) if fresh else None
+        PICTURES.labels("remembered").inc(len(keys) - sum(key in wanted for key in keys))
+        PICTURES.labels("computed").inc(len(fresh))
+        PICTURES.labels("shared").inc(sum(key in wanted for key in keys) - len(fresh))
+        # A request that is given up must not take the work from others that wait for it.
+        running = {key: self._in_flight[key] for key in wanted}
+        found = {key: (await asyncio.shield(task)).done[place] for key, (task, place) in running.items()}
+        found |= known
+        return Work([found[key] for key in keys], started.result().decode_ms if started else 0.0)
+
+    def _recall(self, key: bytes) -> Embedded | None:
+        if key in self._remembered:
+            self._remembered.move_to_end(key)
+        return self._remembered.get(key)
+
+    def _start(self, fresh: dict[bytes, bytes]) -> asyncio.Task[Work[Fault]]:
+        task = asyncio.ensure_future(self._embed(list(fresh.values())))
+        self._in_flight |= {key: (task, place) for place, key in enumerate(fresh)}
+        task.add_done_callback(lambda done: self._finish(list(fresh), done))
+        return task
+
+    def _finish(self, keys: list[bytes], task: asyncio.Task[Work[Fault]]) -> None:
+        for key in keys:
+            del self._in_flight[key]
+        if task.cancelled() or task.exception():  # told to those who wait, if anyone still does
+            return
+        for key, one in zip(keys, task.result().done, strict=True):
+            if isinstance(one, Embedded) and self._size:
+                self._remembered[key] = replace(one, vector=one.vector.copy())  # not a view that keeps its whole batch
+        while len(self._remembered) > self._size:
+            self._remembered.popitem(last=False)

@@ -1,0 +1,93 @@
+"""The Extractor service: runs the network, batch by batch. service.py depends on it; BentoML runs it in its own process."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+# What a start imports lives as long as the process: looking through it for garbage takes a fifth of the start.
+gc.set_threshold(20_000, 50, 100)
+
+import bentoml
+import numpy as np
+from bentoml.exceptions import ServiceUnavailable
+
+from model import Engine, ModelFault, check_golden, open_engine
+from packing import MODEL_NAME
+from settings import SettingsFault, read_settings
+
+log = logging.getLogger("bentoml.bentolens")
+
+try:
+    SETTINGS = read_settings()
+except SettingsFault as fault:
+    raise SystemExit(f"error: {fault}") from None
+
+# Without LENS_CATALOGUE the catalogue is the one packed with the bento. BentoML finds a model only on a class.
+PACKED = None if SETTINGS.catalogue else bentoml.models.BentoModel(f"{MODEL_NAME}:latest")
+if PACKED is not None and PACKED.stored is None:
+    raise SystemExit(
+        "error: no catalogue to serve: set LENS_CATALOGUE=DIR, or pack one first with: python cli.py pack DIR"
+    )
+# Past our own timeout, which is told in our own words, BentoML's ends what did not heed it.
+TRAFFIC = {"timeout": SETTINGS.timeout + 10}
+
+
+def catalogue_folder() -> Path:
+    """The catalogue that is to be served."""
+    return SETTINGS.catalogue or Path(PACKED.stored.path)  # type: ignore[union-attr]
+
+
+def _open() -> Engine:
+    """The engine, proved and warm: its golden pictures are as they were."""
+    folder = catalogue_folder() / "extractor"
+    engine = open_engine(folder, SETTINGS.engine, SETTINGS.threads)
+    check_golden(engine, folder)
+    return engine
+
+
+def _open_early() -> Future[Engine]:
+    """Open the engine while this process, as BentoML's worker, still imports: compiling a graph needs no GIL."""
+    return ThreadPoolExecutor(1, thread_name_prefix="open").submit(_open)
+
+
+_EARLY = _open_early() if ("--service-name", "Extractor") in zip(sys.argv, sys.argv[1:], strict=False) else None
+
+
+@bentoml.service(name="Extractor", workers=SETTINGS.extractor_workers, traffic=TRAFFIC)
+class Extractor:
+    """Runs the network; the only place that does."""
+
+    packed = PACKED
+
+    def __init__(self) -> None:
+        self._fault = ""
+        try:
+            self._engine = (_EARLY or _open_early()).result()
+        except ModelFault as fault:  # told by /readyz and by every answer, which a process that dies could not
+            self._fault = str(fault)
+            log.error("%s", fault)
+
+    # What the dispatcher expects to miss max_latency_ms it drops with a bare 503; the request's own timeout is enough.
+    @bentoml.api(batchable=True, max_batch_size=SETTINGS.max_batch, max_latency_ms=SETTINGS.timeout * 1000)
+    def embed(self, pixels: np.ndarray) -> np.ndarray:
+        """Unit vectors of uint8 pixels [n, height, width, 3], float32 [n, dim + 1]; the last column is the batch's size."""
+        if self._fault:
+            raise ServiceUnavailable(self._fault)
+        size = np.full((len(pixels), 1), len(pixels), np.float32)
+        return np.hstack([self._engine.embed(pixels), size])
+
+    @bentoml.api
+    def fault(self) -> str:
+        """Why this cannot be used, or nothing: a file is damaged, or the golden pictures have drifted."""
+        return self._fault
+
+
+def is_worker() -> bool:
+    """Whether this process is one that BentoML has started to run a service, and not the one that starts them."""
+    return "--service-name" in sys.argv

@@ -1,0 +1,80 @@
+"""How true an engine is to the reference: cosine and top-10 overlap at a build, golden pictures at every start."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.card import GOLDEN_FILE, Fidelity, Precision
+from model.engine import Engine
+from model.errors import DamagedExtractor, NotTrue
+
+TOP = 10
+TIE = 1e-5  # similarities closer than this are as good as equal: float32 sums differ by as much
+GOLDEN = 4
+# How far golden pictures may be from where they were: another CPU rounds otherwise, and may lack bf16.
+GOLDEN_COSINE: dict[Precision, float] = {"f32": 0.999, "bf16": 0.98, "int8": 0.95}
+
+
+FLOORS: dict[Precision, Fidelity] = {
+    "f32": Fidelity(0, mean=0.9999, minimum=0.9999, overlap=0.0),
+    "bf16": Fidelity(0, mean=0.999, minimum=0.0, overlap=0.97),
+    "int8": Fidelity(0, mean=0.98, minimum=0.0, overlap=0.93),
+}
+
+
+def misses(found: Fidelity, precision: Precision) -> str | None:
+    """What falls short of a precision's floor, or None."""
+    floor = FLOORS[precision]
+    for name in ("mean", "minimum", "overlap"):
+        if not getattr(found, name) >= getattr(floor, name):  # also when it is not a number
+            return f"{name} {getattr(found, name):.5f} is below {getattr(floor, name)}"
+    return None
+
+
+def compare(reference: NDArray[np.float32], vectors: NDArray[np.float32]) -> Fidelity:
+    """Compare unit vectors, float32 [n, dim], with the reference's of the same pictures."""
+    cosines = np.einsum("nd,nd->n", reference.astype(np.float64), vectors.astype(np.float64))
+    cosines /= np.linalg.norm(reference, axis=1) * np.linalg.norm(vectors, axis=1)
+    return Fidelity(len(vectors), float(cosines.mean()), float(cosines.min()), _overlap(reference, vectors))
+
+
+def _overlap(reference: NDArray[np.float32], vectors: NDArray[np.float32]) -> float:
+    top = min(TOP, len(vectors) - 1)
+    if top < 1:
+        return 1.0
+    true, found = reference @ reference.T, vectors @ vectors.T
+    np.fill_diagonal(true, -np.inf)
+    np.fill_diagonal(found, -np.inf)
+    # Pictures that are alike to the last pixel may come in any order: what is as near as the tenth counts as found.
+    tenth = np.partition(true, -top, axis=1)[:, [-top]]
+    nearest = np.argpartition(found, -top, axis=1)[:, -top:]
+    return float((np.take_along_axis(true, nearest, axis=1) >= tenth - TIE).mean())
+
+
+def write_golden(folder: Path, pixels: NDArray[np.uint8], vectors: NDArray[np.float32]) -> None:
+    """Keep a few pictures, uint8 [n, height, width, 3], with the reference's vectors of them, float32 [n, dim]."""
+    np.savez_compressed(folder / GOLDEN_FILE, pixels=pixels, vectors=vectors)
+
+
+def check_golden(engine: Engine, folder: Path) -> None:
+    """Embed an extractor's golden pictures again. Raises NotTrue when they have drifted, or DamagedExtractor."""
+    path = folder / GOLDEN_FILE
+    try:
+        with np.load(path, allow_pickle=False) as golden:
+            pixels, vectors = golden["pixels"], golden["vectors"]
+        wanted = (len(pixels), *engine.card.preprocessing.size, 3)
+        if pixels.shape != wanted or pixels.dtype != np.uint8 or vectors.shape != (len(pixels), engine.card.dim):
+            raise ValueError(f"pixels {pixels.shape} and vectors {vectors.shape} are not of this extractor")
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
+        raise DamagedExtractor(f"{path} cannot be read ({error}); build the catalogue again") from None
+    found = compare(vectors, engine.embed(pixels))
+    floor = GOLDEN_COSINE[engine.card.precision]
+    if not found.minimum >= floor:
+        raise NotTrue(
+            f"the extractor no longer gives the vectors that its catalogue was built with: of {len(pixels)} golden pictures "
+            f"one has cosine {found.minimum:.5f} to its own vector, below {floor}; restore {folder}, or build again"
+        )

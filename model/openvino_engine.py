@@ -1,0 +1,71 @@
+"""The OpenVINO engine: runs an exported graph on the CPU. Imports neither torch nor timm, and is ready in 0.3 s."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+
+from model.card import GRAPH_FILE, ExtractorCard, Precision
+from model.errors import DamagedExtractor
+
+# A stream is a picture in work. Two threads on one picture lose 5 % of throughput and give it in half the time.
+THREADS_PER_STREAM = 2
+
+
+class OpenVinoEngine:
+    """A compiled graph. Every picture is a batch of its own: larger ones are no faster on a CPU, and less alike."""
+
+    def __init__(self, model: openvino.Model, card: ExtractorCard, threads: int, precision: Precision) -> None:
+        self.card = card
+        streams = max(1, threads // THREADS_PER_STREAM)
+        compiled = openvino.Core().compile_model(
+            model,
+            "CPU",
+            {
+                "PERFORMANCE_HINT": "THROUGHPUT",
+                "NUM_STREAMS": streams,
+                "INFERENCE_NUM_THREADS": threads,
+                "INFERENCE_PRECISION_HINT": "f32" if precision == "f32" else "bf16" if cpu_has_bf16() else "f32",
+            },
+        )
+        # Synchronous requests from several threads have hung; one queue, fed by one caller at a time, does not.
+        self._queue = openvino.AsyncInferQueue(compiled, streams + 1)
+        self._queue.set_callback(_keep)
+        self._lock = threading.Lock()
+
+    def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embeddings of unit length, float32 [n, dim], of uint8 pixels [n, height, width, 3]."""
+        vectors = np.empty((len(pixels), self.card.dim), np.float32)
+        with self._lock:
+            for place, picture in enumerate(pixels):
+                self._queue.start_async({0: picture[None]}, vectors[place])
+            self._queue.wait_all()
+        return vectors
+
+
+def _keep(request: openvino.InferRequest, place: NDArray[np.float32]) -> None:
+    place[:] = request.get_output_tensor(0).data[0]
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this machine's CPU computes in bfloat16."""
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def open_openvino(folder: Path, card: ExtractorCard, threads: int) -> OpenVinoEngine:
+    """Open an exported graph. Raises DamagedExtractor when it cannot be read or is not what the card says."""
+    path = folder / GRAPH_FILE
+    try:
+        model = openvino.Core().read_model(path)
+        wanted = ([1, *card.preprocessing.size, 3], [1, card.dim])
+        found = (list(model.input(0).shape), list(model.output(0).shape))
+        if found != wanted:
+            raise RuntimeError(f"its input and output are {found}, the card's {wanted}")
+        return OpenVinoEngine(model, card, threads, card.precision)
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[-160:]
+        raise DamagedExtractor(f"{path} cannot be used ({reason}); restore it, or build the catalogue again") from None
