@@ -59,10 +59,10 @@ class EmbeddingClient:
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
                 if attempt == ATTEMPTS:
                     raise RequestFault(NOT_READY, "the feature extractor closed the connection") from error
-            except ServiceUnavailable as error:
-                raise RequestFault(NOT_READY, str(error)) from error
             except (TimeoutError, aiohttp.ClientError, BentoMLException) as error:
-                raise RequestFault(NOT_READY, "the feature extractor did not answer") from error
+                # BentoML keeps the reason of a 5xx to itself.
+                reason = await self.fault() if isinstance(error, ServiceUnavailable) else None
+                raise RequestFault(NOT_READY, reason or "the feature extractor did not answer") from error
         raise AssertionError("unreachable")
 
     async def fault(self) -> str | None:

@@ -34,14 +34,14 @@ class _Query:
         self._query = query / max(np.linalg.norm(query), np.float32(1e-30)) if vectors.unit else query
 
     def answer(self, k: int, ef: int, allowed: Allowed | None) -> Found:
-        live = np.flatnonzero((self._vectors.words[:, 0] >> 16) & 1 == 0) if allowed is None else allowed.rows()
-        found = self._walk(ef) if allowed is None else []
-        if len(found) < min(k, len(live)):
-            found = self._scan(live)
-        rows = [row for _, row in sorted(found)[:k]]
+        found = self._walk(ef) if allowed is None else self._scan(allowed.rows())
+        if len(found) < k and allowed is None:  # there are no more, or the graph does not lead to them
+            found = self._scan(np.flatnonzero((self._vectors.words[:, 0] >> 16) & 1 == 0))
+        found = sorted(found)[:k]
+        rows = [row for _, row in found]
         words, at = self._vectors.words[rows], self._vectors.label_at
         labels = words[:, at].astype(np.int64) | words[:, at + 1].astype(np.int64) << 32
-        return labels, np.array([distance for distance, _ in sorted(found)[:k]], np.float32)
+        return labels, np.array([distance for distance, _ in found], np.float32)
 
     def _distances(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         if len(rows) and not 0 <= rows.min() <= rows.max() < len(self._vectors.rows):

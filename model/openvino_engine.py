@@ -22,7 +22,7 @@ class OpenVinoEngine:
     def __init__(self, model: openvino.Model, card: ExtractorCard, threads: int, precision: Precision) -> None:
         self.card = card
         streams = max(1, threads // THREADS_PER_STREAM)
-        compiled = openvino.Core().compile_model(
+        self._compiled = openvino.Core().compile_model(
             model,
             "CPU",
             {
@@ -33,7 +33,7 @@ class OpenVinoEngine:
             },
         )
         # Synchronous requests from several threads have hung; one queue, fed by one caller at a time, does not.
-        self._queue = openvino.AsyncInferQueue(compiled, streams + 1)
+        self._queue = openvino.AsyncInferQueue(self._compiled, streams + 1)
         self._queue.set_callback(_keep)
         self._lock = threading.Lock()
 

@@ -73,9 +73,8 @@ class Graph(torch.nn.Module):
 
 def _half(graph: Graph) -> torch.nn.Module:
     graph = graph.to("cuda")
-    graph.network.to(
-        torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16, memory_format=torch.channels_last
-    )
+    graph.network.to(torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16)
+    graph.network.to(memory_format=torch.channels_last)
     return graph
 
 

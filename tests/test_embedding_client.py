@@ -57,7 +57,10 @@ def answering(*outcomes: Any) -> EmbeddingClient:
             raise outcome
         return outcome
 
-    return EmbeddingClient(lambda: SimpleNamespace(to_async=SimpleNamespace(embed=embed)))
+    async def fault() -> str:
+        return ""
+
+    return EmbeddingClient(lambda: SimpleNamespace(to_async=SimpleNamespace(embed=embed, fault=fault)))
 
 
 ROWS = np.array([[0.6, 0.8, 3], [1, 0, 2]], np.float32)

@@ -1,4 +1,4 @@
-"""The extractor: right weights, unit vectors, pinned by a fingerprint, and errors that say what to do."""
+"""The reference: right weights, unit vectors, pinned by a fingerprint, and errors that say what to do."""
 
 from __future__ import annotations
 
@@ -10,13 +10,9 @@ import timm
 import torch
 
 from model import (
-    DamagedExtractor,
     UnknownModel,
     WeightsMismatch,
     WeightsNotFound,
-    build_extractor,
-    open_extractor,
-    read_card,
     read_picture,
 )
 from model.torch_engine import TorchEngine, build_reference
@@ -49,14 +45,6 @@ def test_a_batch_gives_what_its_pictures_give_alone(photos: list[Path], referenc
     pixels = pixels_of(reference, photos[:8])
     alone = np.concatenate([reference.embed(one[None]) for one in pixels])
     assert reference.embed(pixels) == pytest.approx(alone, abs=1e-5)
-
-
-def test_a_saved_extractor_opens_as_the_same(photos: list[Path], reference: TorchEngine, tmp_path: Path) -> None:
-    reference.save(tmp_path)
-    opened = open_extractor(tmp_path)
-    assert opened.card == read_card(tmp_path) == reference.card
-    pixels = pixels_of(reference, photos[:2])
-    assert np.array_equal(opened.embed(pixels), reference.embed(pixels))
 
 
 def test_the_fingerprint_depends_on_weights_and_preprocessing(reference: TorchEngine, tmp_path: Path) -> None:
@@ -110,27 +98,3 @@ def test_a_weights_file_that_is_not_there_or_does_not_fit(tmp_path: Path) -> Non
     (tmp_path / "text.pth").write_text("hello")
     with pytest.raises(WeightsMismatch, match="do not fit resnet50"):
         build_reference("resnet50", tmp_path / "text.pth")
-
-
-def test_weights_other_than_the_cards_are_refused(reference: TorchEngine, tmp_path: Path) -> None:
-    reference.save(tmp_path)
-    weights = tmp_path / "weights.safetensors"
-    data = bytearray(weights.read_bytes())
-    data[-1] ^= 1
-    weights.write_bytes(data)
-    with pytest.raises(DamagedExtractor, match="not the file that the catalogue was built with"):
-        open_extractor(tmp_path)
-    weights.unlink()
-    with pytest.raises(DamagedExtractor, match="are missing"):
-        open_extractor(tmp_path)
-
-
-def test_a_card_changed_by_hand_is_refused(reference: TorchEngine, tmp_path: Path) -> None:
-    reference.save(tmp_path)
-    path = tmp_path / "reference.json"
-    path.write_text(path.read_text().replace("bicubic", "bilinear"))
-    with pytest.raises(DamagedExtractor, match="changed by hand"):
-        read_card(tmp_path)
-    path.write_text("{}")
-    with pytest.raises(DamagedExtractor, match="not an extractor's card"):
-        read_card(tmp_path)

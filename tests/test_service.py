@@ -175,11 +175,23 @@ def test_health_metrics_and_docs_answer(server: Server) -> None:
     assert paths["/search"]["post"]["requestBody"]["content"].keys() == {"multipart/form-data"}
 
 
-def test_the_door_does_not_import_what_only_the_network_needs(server: Server) -> None:
-    (door,) = server.workers("ImageSearch")
-    mapped = Path(f"/proc/{door.pid}/maps").read_text()
-    assert "libtorch" not in mapped
-    assert "base-000001.hnsw" in mapped  # the index is mapped, not loaded
+def test_a_picture_that_comes_again_is_remembered_and_counted(server: Server, photos: list[Path]) -> None:
+    def counted() -> dict[str, float]:
+        lines = httpx.get(f"{server.url}/metrics").text.splitlines()
+        found = [line.split() for line in lines if line.startswith("bentolens_pictures_total{")]
+        return {name.split('"')[1]: float(value) for name, value in found}
+
+    fresh = photos[7].read_bytes() + b"new"  # what follows the end of a JPEG is not decoded, but makes it another file
+    first = server.search(fresh, fresh, k=3).json()["results"]
+    before = counted()
+    again = server.search(fresh, k=3).json()
+    assert [hit["id"] for hit in again["results"][0]["hits"]] == [hit["id"] for hit in first[0]["hits"]]
+    assert [one["batch_size"] for one in first] == [1, 1]
+    assert again["results"][0]["batch_size"] is None
+    assert again["timings_ms"]["decode"] == 0
+    after = counted()
+    assert after["remembered"] == before["remembered"] + 1
+    assert after["computed"] == before["computed"]
 
 
 def test_limits_come_from_settings(catalogue: Path, photos: list[Path], tmp_path: Path) -> None:

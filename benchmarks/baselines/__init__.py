@@ -1,0 +1,1 @@
+"""What BentoLens is compared with: services that one would write otherwise."""
