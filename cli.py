@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 import time
 from collections.abc import Iterable
@@ -34,7 +33,7 @@ from packing import pack_catalogue
 from pipeline import BuildReport, build_catalogue
 from progress import Bars
 from settings import Settings, read_settings
-from shell import PortTaken, Verbs, folder_argument, json_option, stderr
+from shell import Verbs, check_port, folder_argument, json_option, stderr
 from sources import SourceSamples, find_sources
 
 SHOWN_SKIPS = 10
@@ -291,12 +290,7 @@ def serve(folder: Path, port: int, host: str) -> None:
       python cli.py serve catalogue --port 8080 --host 0.0.0.0
     """
     open_pair(folder)[0].close()
-    with closing(socket.socket()) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise PortTaken(f"cannot listen on {host}:{port} ({error.strerror}); choose another with --port") from None
+    check_port(host, port)
     stderr.print(f"BentoLens on http://{'localhost' if host in ('127.0.0.1', '0.0.0.0') else host}:{port}/demo")
     environment = os.environ | {"LENS_CATALOGUE": str(folder.resolve()), "BENTOML_DO_NOT_TRACK": "True"}
     home = Path(__file__).resolve().parent

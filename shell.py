@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -41,3 +43,13 @@ class Verbs(click.Group):
         except KeyboardInterrupt:
             stderr.print("stopped")
             context.exit(130)
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise PortTaken unless one can listen there now."""
+    with closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise PortTaken(f"cannot listen on {host}:{port} ({error.strerror}); choose another with --port") from None

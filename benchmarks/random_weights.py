@@ -26,7 +26,7 @@ def write_random_weights(model: str, photos: list[Path], path: Path) -> Path:
     network = timm.create_model(model)
     for name, part in network.named_modules():
         if isinstance(part, torch.nn.BatchNorm2d):
-            part.momentum = None  # type: ignore[assignment]  # the mean over all that is seen
+            part.momentum = None  # the mean over all that is seen
             last = name.endswith("bn3") or (name.endswith("bn2") and "resnet18" in model)
             torch.nn.init.constant_(part.weight, LAST_SCALE if last else 1.0)
     size = network.default_cfg["input_size"][1:]

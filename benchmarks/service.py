@@ -131,7 +131,9 @@ def measure(folder: Path, rounds: int, requests: int) -> dict[str, Any]:
             for name in dice.sample(list(LOADS), len(LOADS)):
                 for who in dice.sample(list(turn), len(turn)):
                     if who == "in process":
-                        turn[who][name] = inside.run(requests // (4 if name == ALONE else 1), 1 if name == ALONE else 16)
+                        turn[who][name] = inside.run(
+                            requests // (4 if name == ALONE else 1), 1 if name == ALONE else 16
+                        )
                     elif who == "ours":
                         turn[who][name] = send(servers[who], name, requests)
                     elif "each" not in name:  # its route takes one picture
@@ -140,7 +142,9 @@ def measure(folder: Path, rounds: int, requests: int) -> dict[str, Any]:
                 raw[who].append(found)
         raw["memory"] = {who: memory_mb(server) for who, server in servers.items()}
         raw["metrics"] = [
-            line for line in httpx.get(f"{servers['ours'].url}/metrics").text.splitlines() if "bentolens_pictures" in line
+            line
+            for line in httpx.get(f"{servers['ours'].url}/metrics").text.splitlines()
+            if "bentolens_pictures" in line
         ]
     return raw
 
@@ -150,7 +154,16 @@ def main() -> None:
     rounds, requests = (1, 64) if options.quick else (5, 480)
     raw = measure(catalogue_over(Case(10_000, 2048)), rounds, requests)
     shown = table(
-        "pictures/s", "load", "served", "in process", "naive", "÷ in process", "÷ naive", "p50 ms", "p99 ms", "naive's p99"
+        "pictures/s",
+        "load",
+        "served",
+        "in process",
+        "naive",
+        "÷ in process",
+        "÷ naive",
+        "p50 ms",
+        "p99 ms",
+        "naive's p99",
     )
 
     def middle(who: str, name: str, what: str) -> float:
@@ -176,7 +189,9 @@ def main() -> None:
     rest = table("the rest", "what", "measured")
     over = median(a[ALONE]["p50_ms"] - b[ALONE]["p50_ms"] for a, b in zip(raw["ours"], raw["in process"], strict=True))
     rest.add_row("p50 at one connection, more than in process, ms", f"{over:.1f}")
-    rest.add_row("answers that were not 2xx, ours", str(sum(load["not_2xx"] for one in raw["ours"] for load in one.values())))
+    rest.add_row(
+        "answers that were not 2xx, ours", str(sum(load["not_2xx"] for one in raw["ours"] for load in one.values()))
+    )
     rest.add_row("the same, naive", str(sum(load["not_2xx"] for one in raw["naive"] for load in one.values())))
     ours, theirs = raw["memory"]["ours"], raw["memory"]["naive"]
     for kind in ("rss", "pss"):

@@ -1,7 +1,7 @@
 """RGB picture to the pixels a network takes: timm's evaluation transform, on Pillow and numpy alone.
 
 It gives what ``timm.data.create_transform`` gives before its normalisation (a test holds that; only what the crop keeps is
-scaled, which moves one value in some thousands by rounding), and imports neither timm nor torch, so that the process
+scaled, which moves one value in some hundreds by rounding), and imports neither timm nor torch, so that the process
 which takes requests can use it.
 """
 

@@ -42,11 +42,11 @@ class TorchEngine:
     @torch.inference_mode()
     def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The network's pooled features before normalisation, float32 [n, dim], of uint8 pixels [n, height, width, 3]."""
-        batch = torch.from_numpy(np.ascontiguousarray(pixels))
+        batch = torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
         with self._lock:
             if not self._gpu:
                 return self._run(batch).numpy()
-            parts = [self._on_gpu(part) for part in batch.split(GPU_BATCH)]
+            parts = [self._on_gpu(part) for part in torch.split(batch, GPU_BATCH)]
             return torch.cat(parts).cpu().numpy()
 
     def _on_gpu(self, part: torch.Tensor) -> torch.Tensor:
@@ -57,6 +57,9 @@ class TorchEngine:
 
 class Graph(torch.nn.Module):
     """Network and normalisation in one: uint8 pixels [n, height, width, 3] in, pooled features out."""
+
+    scale: torch.Tensor
+    shift: torch.Tensor
 
     def __init__(self, network: torch.nn.Module, preprocessing: Preprocessing) -> None:
         super().__init__()

@@ -41,7 +41,9 @@ def test_a_draft_gives_the_embedding_of_the_whole(
     look = reference.card.preprocessing
     for pictures in (large, [photo.read_bytes() for photo in photos]):
         full = reference.embed(np.stack([look.to_pixels(read_picture(one).image) for one in pictures]))
-        draft = reference.embed(np.stack([look.to_pixels(read_picture(one, enough=look.enough).image) for one in pictures]))
+        draft = reference.embed(
+            np.stack([look.to_pixels(read_picture(one, enough=look.enough).image) for one in pictures])
+        )
         cosines = (full * draft).sum(axis=1)
         print(f"cosine of drafts to the whole: {cosines.mean():.5f} in the mean, {cosines.min():.5f} at least")
         assert cosines.mean() >= 0.999

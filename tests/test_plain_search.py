@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,11 +28,10 @@ def path(vectors: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def plainly(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel is not there yet, and whoever asks for it all the same fails."""
     monkeypatch.setattr(loading, "_there", threading.Event())
     monkeypatch.setattr("index.reader.kernel", None)
-    return
 
 
 def opened(path: Path) -> MappedIndex:
@@ -70,7 +68,7 @@ def test_a_damaged_link_is_an_error(path: Path, vectors: np.ndarray, tmp_path: P
     broken.with_suffix(".codes").write_bytes(path.with_suffix(".codes").read_bytes())
     index = opened(path)
     index._graph = index._graph._replace(links=open_hnsw_file(broken, DIM).links)
-    with pytest.raises(DamagedIndex, match="leads|that is not there"):
+    with pytest.raises(DamagedIndex, match="that is not there"):
         index.search(vectors[:1], 10)
 
 

@@ -48,7 +48,7 @@ def test_pixels_equal_timms(look: Preprocessing, size: tuple[int, int], photos: 
     ours, theirs = look.to_pixels(image), by_timm(look, image).permute(1, 2, 0).numpy()
     apart = np.abs(ours.astype(int) - theirs)
     assert apart.max() <= 2  # only what the crop keeps is scaled, from where it lies to a part of a pixel
-    assert (apart > 0).mean() < 0.002
+    assert (apart > 0).mean() < 0.01
 
 
 @pytest.mark.parametrize("size", [(20_000, 2), (2, 20_000), (1, 1), (1, 5000)])

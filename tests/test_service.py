@@ -21,6 +21,11 @@ from tests.serving import Server, serving
 TEXT = b"this is text"
 
 
+def renewed(photo: Path, name: str) -> bytes:
+    """A photo as a file that no test has sent before: what follows the end of a JPEG is not decoded."""
+    return photo.read_bytes() + name.encode()
+
+
 def jpeg(image: Image.Image, quality: int = 95) -> bytes:
     buffer = BytesIO()
     image.convert("RGB").save(buffer, "JPEG", quality=quality)
@@ -60,7 +65,7 @@ def test_altered_copies_find_their_original_first(server: Server, photos: list[P
 
 
 def test_an_answer_has_the_contracts_shape(server: Server, photos: list[Path], card: ExtractorCard) -> None:
-    answer = server.search(photos[0].read_bytes(), k=3).json()
+    answer = server.search(renewed(photos[0], "shape"), k=3).json()
     assert answer.keys() == {"results", "generation", "model", "timings_ms"}
     assert (answer["generation"], answer["model"]) == (1, card.model)
     assert answer["timings_ms"].keys() == {"decode", "embed", "search"}
@@ -75,8 +80,8 @@ def test_an_answer_has_the_contracts_shape(server: Server, photos: list[Path], c
 
 
 def test_concurrent_requests_share_batches_and_answer_as_they_would_alone(server: Server, photos: list[Path]) -> None:
-    blobs = [photo.read_bytes() for photo in photos[:32]]
-    alone = [server.search(blob, k=5).json()["results"][0] for blob in blobs]
+    alone = [server.search(renewed(photo, "alone"), k=5).json()["results"][0] for photo in photos[:32]]
+    blobs = [renewed(photo, "together") for photo in photos[:32]]
 
     async def together() -> list[dict[str, Any]]:
         async with httpx.AsyncClient(limits=httpx.Limits(max_connections=32), timeout=60) as client:
@@ -181,7 +186,7 @@ def test_a_picture_that_comes_again_is_remembered_and_counted(server: Server, ph
         found = [line.split() for line in lines if line.startswith("bentolens_pictures_total{")]
         return {name.split('"')[1]: float(value) for name, value in found}
 
-    fresh = photos[7].read_bytes() + b"new"  # what follows the end of a JPEG is not decoded, but makes it another file
+    fresh = renewed(photos[7], "again")
     first = server.search(fresh, fresh, k=3).json()["results"]
     before = counted()
     again = server.search(fresh, k=3).json()

@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.serving import ROOT, READY_SECONDS, Server, end, free_port, serving
+from tests.serving import READY_SECONDS, ROOT, Server, end, free_port, serving
 
 HEAVY = {"torch", "torchvision", "timm", "gradio", "safetensors", "nncf", "hnswlib", "scipy", "sklearn"}
 

@@ -40,6 +40,4 @@ class NaiveSearch:
         with torch.inference_mode():
             vectors = self.model(batch)
         labels, distances = self.index.knn_query(vectors.numpy(), k=K)
-        return [
-            {"ids": ids.tolist(), "scores": (1 - far).tolist()} for ids, far in zip(labels, distances, strict=True)
-        ]
+        return [{"ids": ids.tolist(), "scores": (1 - far).tolist()} for ids, far in zip(labels, distances, strict=True)]
