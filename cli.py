@@ -33,10 +33,8 @@ from packing import pack_catalogue
 from pipeline import BuildReport, build_catalogue
 from progress import Bars
 from settings import Settings, read_settings
-from shell import Verbs, check_port, folder_argument, json_option, stderr
+from shell import Verbs, check_port, folder_argument, json_option, stderr, tell_skipped
 from sources import SourceSamples, find_sources
-
-SHOWN_SKIPS = 10
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -100,6 +98,7 @@ def build(
                     samples,
                     precision=precision,
                     engine=settings.engine,
+                    threads=settings.threads,
                     begun=partial / "extractor",
                 )
             )
@@ -127,10 +126,7 @@ def _limits(settings: Settings) -> Limits:
 
 
 def _tell(report: BuildReport, card: ExtractorCard, out: Path, seconds: float, as_json: bool) -> None:
-    for skip in report.skipped[:SHOWN_SKIPS]:
-        stderr.print(f"skipped {skip['key']}: {skip['reason']}")
-    if (more := len(report.skipped) - SHOWN_SKIPS) > 0:
-        stderr.print(f"… and {more} more; all of them are in {out / 'report.json'}")
+    tell_skipped(report.skipped, out / "report.json")
     if as_json:
         measured = {"precision": card.precision, "fidelity": card.fidelity and asdict(card.fidelity)}
         click.echo(json.dumps({"catalogue": str(out), **asdict(report), **measured}, ensure_ascii=False))
@@ -176,7 +172,9 @@ def search(folder: Path, images: tuple[Path, ...], k: int | None, where: str | N
         begun = time.perf_counter()
         readable = [one for one in pixels if not isinstance(one, ImageFault)]
         vectors: Iterable[np.ndarray] = (
-            open_engine(catalogue.extractor_folder, settings.engine).embed(np.stack(readable)) if readable else ()
+            open_engine(catalogue.extractor_folder, settings.engine, settings.threads).embed(np.stack(readable))
+            if readable
+            else ()
         )
         queries = fill_in(pixels, [Query(vector, len(readable)) for vector in vectors])
         timings["embed"] = milliseconds_since(begun)

@@ -46,7 +46,7 @@ def catalogue_folder() -> Path:
 def _open() -> Engine:
     """The engine, proved and warm: its golden pictures are as they were."""
     folder = catalogue_folder() / "extractor"
-    engine = open_engine(folder, SETTINGS.engine, SETTINGS.threads)
+    engine = open_engine(folder, SETTINGS.engine, max(1, SETTINGS.threads // SETTINGS.extractor_workers))
     check_golden(engine, folder)
     return engine
 
@@ -59,7 +59,11 @@ def _open_early() -> Future[Engine]:
 _EARLY = _open_early() if ("--service-name", "Extractor") in zip(sys.argv, sys.argv[1:], strict=False) else None
 
 
-@bentoml.service(name="Extractor", workers=SETTINGS.extractor_workers, traffic=TRAFFIC)
+# A line for each call in the log would say what the door's line says already.
+QUIET = {"access": {"enabled": False}}
+
+
+@bentoml.service(name="Extractor", workers=SETTINGS.extractor_workers, traffic=TRAFFIC, logging=QUIET)
 class Extractor:
     """Runs the network; the only place that does."""
 

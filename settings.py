@@ -10,7 +10,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 EngineName = Literal["openvino", "torch"]
 PREFIX = "LENS_"
-CORES = len(os.sched_getaffinity(0))
+
+
+def usable_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Cores that this process may use: those it may run on, and no more than a container's limit pays for."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        limit, period = quota.read_text().split()
+        return min(cores, max(1, round(int(limit) / int(period))))
+    except (OSError, ValueError):  # no such file, or "max": there is no limit
+        return cores
+
+
+CORES = usable_cores()
 Positive = Annotated[int, Field(ge=1)]
 
 
@@ -33,9 +45,9 @@ class Settings(BaseModel):
     # Pillow itself refuses pictures of more than 178,956,970 pixels.
     max_pixels: int = Field(100_000_000, ge=1, le=178_956_970, description="pixels of one picture, decoded")
     engine: EngineName = Field("openvino", description="what runs the network: openvino (CPU), or torch (GPU)")
-    workers: Positive = Field(1, description="processes that take requests")
+    workers: Positive = Field(max(1, CORES // 4), description="processes that take requests")
     extractor_workers: Positive = Field(1, description="processes that run the network")
-    threads: Positive = Field(CORES, description="threads that the network computes with, in each process that runs it")
+    threads: Positive = Field(CORES, description="threads that the network computes with, in all of them together")
     decode_threads: Positive = Field(CORES, description="threads that decode pictures, in each process")
     max_batch: int = Field(32, ge=2, description="pictures in one batch of the network")
     cache: int = Field(4096, ge=0, description="recent pictures whose embeddings each process remembers; 0 for none")

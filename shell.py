@@ -16,6 +16,8 @@ from model import ImageFault, ModelFault
 from settings import SettingsFault
 from sources import SourceNotFound
 
+SHOWN_SKIPS = 10
+
 
 class PortTaken(Exception):
     """The address to serve on cannot be had."""
@@ -53,3 +55,11 @@ def check_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise PortTaken(f"cannot listen on {host}:{port} ({error.strerror}); choose another with --port") from None
+
+
+def tell_skipped(skipped: list[dict[str, str]], report: Path) -> None:
+    """Name the first few files that a build skipped, and where all of them are."""
+    for skip in skipped[:SHOWN_SKIPS]:
+        stderr.print(f"skipped {skip['key']}: {skip['reason']}")
+    if (more := len(skipped) - SHOWN_SKIPS) > 0:
+        stderr.print(f"… and {more} more; all of them are in {report}")

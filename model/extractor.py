@@ -56,6 +56,7 @@ def build_extractor(
     *,
     precision: Wanted = "auto",
     engine: EngineName = "openvino",
+    threads: int | None = None,
     begun: Path | None = None,
 ) -> Iterator[Extractor]:
     """Make the extractor of a timm model, held to its reference; imports torch. Its files go when the context ends.
@@ -68,13 +69,13 @@ def build_extractor(
 
     reference = build_reference(model, weights)
     if begun is not None and _is_that(begun, reference.card, precision):
-        yield Extractor(begun, open_engine(begun, engine))
+        yield Extractor(begun, open_engine(begun, engine, threads))
         return
     with tempfile.TemporaryDirectory(prefix="extractor-") as temporary:
         folder = Path(temporary)
         export(reference, folder, precision, samples(reference.card, CALIBRATION if precision == "int8" else COMPARED))
         del reference  # its weights would be held in memory twice
-        yield Extractor(folder, open_engine(folder, engine))
+        yield Extractor(folder, open_engine(folder, engine, threads))
 
 
 def _is_that(folder: Path, wanted: ExtractorCard, precision: Wanted) -> bool:

@@ -29,21 +29,26 @@ class OpenVinoEngine:
                 "PERFORMANCE_HINT": "THROUGHPUT",
                 "NUM_STREAMS": streams,
                 "INFERENCE_NUM_THREADS": threads,
+                "ENABLE_CPU_PINNING": False,  # decoding, and the process that takes requests, are on the same cores
                 "INFERENCE_PRECISION_HINT": "f32" if precision == "f32" else "bf16" if cpu_has_bf16() else "f32",
             },
         )
-        # Synchronous requests from several threads have hung; one queue, fed by one caller at a time, does not.
+        # Synchronous requests from several threads have hung: one caller at a time, and a queue for more than one picture.
+        self._lock = threading.Lock()
+        self._request = self._compiled.create_infer_request()
         self._queue = openvino.AsyncInferQueue(self._compiled, streams + 1)
         self._queue.set_callback(_keep)
-        self._lock = threading.Lock()
 
     def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embeddings of unit length, float32 [n, dim], of uint8 pixels [n, height, width, 3]."""
         vectors = np.empty((len(pixels), self.card.dim), np.float32)
         with self._lock:
-            for place, picture in enumerate(pixels):
-                self._queue.start_async({0: picture[None]}, vectors[place])
-            self._queue.wait_all()
+            if len(pixels) == 1:  # half a millisecond sooner than by the queue
+                vectors[:] = self._request.infer({0: pixels}, share_inputs=True)[0]
+            else:
+                for place, picture in enumerate(pixels):
+                    self._queue.start_async({0: picture[None]}, vectors[place])
+                self._queue.wait_all()
         return vectors
 
 
