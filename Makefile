@@ -81,7 +81,10 @@ bench: setup  ## the benchmarks, quickly; benchmarks/README.md has the full runs
 	$(BIN)/python -m benchmarks.filters --quick
 	$(BIN)/python -m benchmarks.index_memory --quick
 	$(BIN)/python -m benchmarks.index_open --quick
-	$(BIN)/python -m benchmarks.serving --quick
+	$(BIN)/python -m benchmarks.embedding --quick
+	$(BIN)/python -m benchmarks.service --quick
+	$(BIN)/python -m benchmarks.cold_start --quick
+	$(BIN)/python -m benchmarks.build_rate --quick
 
 pins:  ## write constraints.txt anew from what is installed
 	@{ echo "# Every package that a set-up installs, pinned. Written by: make pins"; \

@@ -33,7 +33,6 @@ from model import ExtractorCard, ImageFault, Limits, Preprocessing, read_card, r
 from settings import Settings
 
 Done = TypeVar("Done")
-AT_ONCE = 50  # so few hits of one query are found in less time than handing the search to a thread takes
 
 
 class Embedder(Protocol):
@@ -138,8 +137,6 @@ class Answers:
         filtered = {} if where is None else {"filter": milliseconds_since(begun)}
         queries, timings = await self._embedded(asked)
         timings = filtered | timings
-        if len(queries) == 1 and k <= AT_ONCE and allowed is None:
-            return search_answer(self._catalogue, queries, k, self._ef, timings)
         return await asyncio.to_thread(search_answer, self._catalogue, queries, k, self._ef, timings, allowed)
 
     async def embed(self, images: Sequence[Asked]) -> EmbedAnswer:

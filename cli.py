@@ -223,7 +223,7 @@ def info(folder: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(facts))
         return
-    facts["files"] = ", ".join(catalogue.info.files)
+    facts |= {"files": ", ".join(catalogue.info.files), "fidelity": card.fidelity}
     for name, value in facts.items():
         click.echo(f"{name:<16} {value}")
 

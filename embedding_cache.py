@@ -21,6 +21,11 @@ PICTURES = Counter(
     "Pictures asked for, by how their embedding was had: computed, shared with a request in flight, or remembered",
     ["embedding"],
 )
+INLINE_BYTES = 2**20  # what takes a millisecond to hash; more is hashed on a thread
+
+
+def _digests(pictures: Sequence[bytes]) -> list[bytes]:
+    return [hashlib.sha256(picture).digest() for picture in pictures]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +59,19 @@ class EmbeddingCache(Generic[Fault]):
 
     async def embed(self, pictures: Sequence[bytes]) -> Work[Fault]:
         """The pictures' embeddings or faults, in order. Raises what ``embed`` raises."""
-        keys = [hashlib.sha256(picture).digest() for picture in pictures]
+        large = sum(map(len, pictures)) > INLINE_BYTES
+        keys = await asyncio.to_thread(_digests, pictures) if large else _digests(pictures)
         known = {key: replace(one, batch_size=None) for key in keys if (one := self._recall(key))}
         wanted = {key: picture for key, picture in zip(keys, pictures, strict=True) if key not in known}
         fresh = {key: picture for key, picture in wanted.items() if key not in self._in_flight}
         started = self._start(fresh) if fresh else None
-        PICTURES.labels("remembered").inc(len(keys) - sum(key in wanted for key in keys))
-        PICTURES.labels("computed").inc(len(fresh))
-        PICTURES.labels("shared").inc(sum(key in wanted for key in keys) - len(fresh))
+        remembered = sum(key in known for key in keys)
+        for how, count in (
+            ("remembered", remembered),
+            ("computed", len(fresh)),
+            ("shared", len(keys) - remembered - len(fresh)),
+        ):
+            PICTURES.labels(how).inc(count)
         # A request that is given up must not take the work from others that wait for it.
         running = {key: self._in_flight[key] for key in wanted}
         found = {key: (await asyncio.shield(task)).done[place] for key, (task, place) in running.items()}

@@ -14,7 +14,7 @@ from benchmarks.random_weights import write_random_weights
 from index import open_hnsw_file, start_catalogue
 from index.store import FORMAT_VERSION, base_file, codes_file, write_meta
 from model import Limits, build_extractor
-from model.extractor import Wanted
+from model.card import Wanted
 from sources import SourceSamples, find_sources
 
 SAMPLES = CACHE / "samples"

@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks.catalogues import MODEL, catalogue_over, photos_to_send, weights_of
 from benchmarks.data import Case
-from benchmarks.load import BOUNDARY, body
+from benchmarks.load import HEADERS, body
 from benchmarks.report import arguments, deliver, ratio, table
 from index import open_catalogue
 from model import open_engine, read_picture
@@ -29,7 +29,6 @@ from tests.serving import ROOT, end, free_port
 
 SMALL_MODEL = "xcit_nano_12_p16_224"  # 128-d
 PATIENCE = 60
-HEADERS = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY.decode()}"}
 
 
 def start(target: str, environment: dict[str, str], photo: bytes) -> tuple[float, list[int]]:
@@ -82,10 +81,11 @@ def main() -> None:
     options = arguments(__doc__)
     rounds = 1 if options.quick else 9
     photo = sorted(photos_to_send().glob("*.jpg"))[0].read_bytes()
-    large = Case(100_000 if options.quick else 1_000_000, 128)
+    count = 1000 if options.quick else 10_000
+    small, large = Case(count, 128), Case(count * (10 if options.quick else 100), 128)
     folders = {
-        "ours": catalogue_over(Case(10_000, 2048)),
-        f"ours, {SMALL_MODEL}, 10,000": catalogue_over(Case(10_000, 128), SMALL_MODEL),
+        "ours": catalogue_over(Case(count, 2048)),
+        f"ours, {SMALL_MODEL}, {count:,}": catalogue_over(small, SMALL_MODEL),
         f"ours, {SMALL_MODEL}, {large.count:,}": catalogue_over(large, SMALL_MODEL),
     }
     base = folders["ours"] / open_catalogue(folders["ours"]).info.base
@@ -109,7 +109,7 @@ def main() -> None:
         shown.add_row(name, f"{median(all_of):.2f}", f"{min(all_of):.2f}", f"{max(all_of):.2f}", share)
     few, many = (all_of for name, all_of in seconds.items() if SMALL_MODEL in name)
     added = median(b - a for a, b in zip(few, many, strict=True))
-    shown.add_row(f"what {large.count:,} add to 10,000", f"{added:.2f}", "", "", "")
+    shown.add_row(f"what {large.count:,} add to {count:,}", f"{added:.2f}", "", "", "")
     deliver("cold_start", options, [shown], {"seconds": seconds})
 
 

@@ -18,6 +18,7 @@ GRAPH_WEIGHTS_FILE = "graph.bin"
 GOLDEN_FILE = "golden.npz"
 
 Precision = Literal["f32", "bf16", "int8"]
+Wanted = Precision | Literal["auto"]
 
 
 @dataclass(frozen=True, slots=True)

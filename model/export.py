@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 from xml.etree import ElementTree
 
 import numpy as np
@@ -18,11 +18,10 @@ import openvino.opset13 as ops
 import torch
 from numpy.typing import NDArray
 
-from model.card import GRAPH_FILE, WEIGHTS_FILE, ExtractorCard, Precision, write_card
-from model.engine import open_engine
+from model.card import GRAPH_FILE, WEIGHTS_FILE, ExtractorCard, Precision, Wanted, write_card
 from model.errors import NotTrue, WeightsMismatch
 from model.fidelity import GOLDEN, compare, misses, write_golden
-from model.openvino_engine import cpu_has_bf16
+from model.openvino_engine import cpu_has_bf16, open_openvino
 from model.torch_engine import TorchEngine, serialise
 
 COMPARED = 64  # pictures on which an export is held to the reference
@@ -33,9 +32,7 @@ KEPT_IN_F32: tuple[tuple[bool, float], ...] = ((False, 0), (True, 0), (True, 1 /
 ADVICE = {"int8": "--precision bf16", "bf16": "--precision f32", "f32": "another model"}
 
 
-def export(
-    reference: TorchEngine, folder: Path, precision: Precision | Literal["auto"], pixels: NDArray[np.uint8]
-) -> ExtractorCard:
+def export(reference: TorchEngine, folder: Path, precision: Wanted, pixels: NDArray[np.uint8]) -> ExtractorCard:
     """Write the reference's extractor into ``folder``: graph, weights, golden pictures and card.
 
     ``pixels`` are those of some of the catalogue's own pictures, uint8 [n, height, width, 3]: the export is held to the
@@ -52,14 +49,11 @@ def export(
         )
     model = _convert(reference)
     for draft in _drafts(model, folder, precision, pixels):
-        card = replace(reference.card, precision=draft.precision)
-        write_golden(folder, compared[:0], true[:0])  # the folder is whole only with them
-        write_card(card, folder)
-        vectors = open_engine(folder).embed(compared)
+        card = replace(reference.card, precision=draft.precision, kept_in_f32=draft.kept_in_f32)
+        vectors = open_openvino(folder, card, len(os.sched_getaffinity(0))).embed(compared)
         fidelity = compare(true, vectors)
-        missed = misses(fidelity, draft.precision)
-        if missed is None:
-            card = replace(card, fidelity=fidelity, kept_in_f32=draft.kept_in_f32)
+        if (missed := misses(fidelity, draft.precision)) is None:
+            card = replace(card, fidelity=fidelity)
             write_golden(folder, compared[:GOLDEN], vectors[:GOLDEN])
             write_card(card, folder)
             return card
@@ -77,9 +71,7 @@ class _Draft:
     kept_in_f32: int = 0
 
 
-def _drafts(
-    model: openvino.Model, folder: Path, precision: Precision | Literal["auto"], pixels: NDArray[np.uint8]
-) -> Iterator[_Draft]:
+def _drafts(model: openvino.Model, folder: Path, precision: Wanted, pixels: NDArray[np.uint8]) -> Iterator[_Draft]:
     path = folder / GRAPH_FILE
     if precision == "int8":
         openvino.save_model(_to_unit_length(_quantize(model, pixels)), path, compress_to_fp16=False)

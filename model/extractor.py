@@ -8,16 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.card import ExtractorCard, Precision, read_card
+from model.card import ExtractorCard, Wanted, read_card
 from model.engine import Engine, EngineName, open_engine
 from model.errors import DamagedExtractor
-
-Wanted = Precision | Literal["auto"]
 
 
 class Samples(Protocol):

@@ -98,7 +98,16 @@ def test_make_run_serves_a_folder_of_ones_own(place: Path, photos: list[Path], t
 
 
 def test_the_benchmarks_run() -> None:
-    for name in ("index_speed", "filters", "index_memory", "index_open", "serving"):
+    for name in (
+        "index_speed",
+        "filters",
+        "index_memory",
+        "index_open",
+        "embedding",
+        "service",
+        "cold_start",
+        "build_rate",
+    ):
         done = subprocess.run(
             [sys.executable, "-m", f"benchmarks.{name}", "--quick"], cwd=ROOT, capture_output=True, text=True
         )
@@ -118,7 +127,7 @@ def test_every_verb_route_code_and_setting_is_in_the_readme(server: Server) -> N
             assert re.search(rf"^\| {int(status)} \|.*`{code}`", README, re.MULTILINE), code
     for name, field in Settings.model_fields.items():
         (row,) = re.findall(rf"^\| `LENS_{name.upper()}` \| (.*?) \| (.*?) \|$", README, re.MULTILINE)
-        if name not in ("catalogue", "decode_threads"):
+        if name not in ("catalogue", "workers", "threads", "decode_threads"):
             assert row[0] == str(field.default).lower(), name
 
 

@@ -1,0 +1,41 @@
+"""Settings come from the environment, each checked, with defaults for the cores that may be used."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from settings import SettingsFault, read_settings, usable_cores
+
+
+def test_variables_are_read_and_an_empty_one_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in {"LENS_K": "7", "LENS_DEMO": "0", "LENS_EF": "", "LENS_CATALOGUE": "~/x"}.items():
+        monkeypatch.setenv(name, text)
+    settings = read_settings()
+    assert (settings.k, settings.demo, settings.ef) == (7, False, 128)
+    assert settings.catalogue is not None
+    assert "~" not in str(settings.catalogue)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("LENS_K", "x"), ("LENS_K", "0"), ("LENS_MAX_BATCH", "1"), ("LENS_ENGINE", "abacus"), ("LENS_CACHE", "-1")],
+)
+def test_a_value_that_cannot_be_is_named_with_its_variable(
+    name: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, text)
+    with pytest.raises(SettingsFault, match=f"^{name}='{text}' cannot be used: "):
+        read_settings()
+
+
+@pytest.mark.parametrize(
+    ("told", "cores"), [("max 100000", None), ("100000 100000", 1), ("50000 100000", 1), ("9900000 100000", None)]
+)
+def test_a_containers_limit_counts_as_its_cores(told: str, cores: int | None, tmp_path: Path) -> None:
+    (tmp_path / "cpu.max").write_text(told + "\n")
+    every = len(os.sched_getaffinity(0))
+    assert usable_cores(tmp_path / "cpu.max") == (cores or every)
+    assert usable_cores(tmp_path / "none") == every
