@@ -26,7 +26,7 @@ from model import (
     ModelFault,
     UnreadableImage,
     build_extractor,
-    open_engine,
+    open_proved,
     read_file,
 )
 from packing import pack_catalogue
@@ -172,7 +172,7 @@ def search(folder: Path, images: tuple[Path, ...], k: int | None, where: str | N
         begun = time.perf_counter()
         readable = [one for one in pixels if not isinstance(one, ImageFault)]
         vectors: Iterable[np.ndarray] = (
-            open_engine(catalogue.extractor_folder, settings.engine, settings.threads).embed(np.stack(readable))
+            open_proved(catalogue.extractor_folder, settings.engine, settings.threads).embed(np.stack(readable))
             if readable
             else ()
         )

@@ -17,7 +17,7 @@ import bentoml
 import numpy as np
 from bentoml.exceptions import ServiceUnavailable
 
-from model import Engine, ModelFault, check_golden, open_engine
+from model import Engine, ModelFault, open_proved
 from packing import MODEL_NAME
 from settings import SettingsFault, read_settings
 
@@ -43,17 +43,11 @@ def catalogue_folder() -> Path:
     return SETTINGS.catalogue or Path(PACKED.stored.path)  # type: ignore[union-attr]
 
 
-def _open() -> Engine:
-    """The engine, proved and warm: its golden pictures are as they were."""
-    folder = catalogue_folder() / "extractor"
-    engine = open_engine(folder, SETTINGS.engine, max(1, SETTINGS.threads // SETTINGS.extractor_workers))
-    check_golden(engine, folder)
-    return engine
-
-
 def _open_early() -> Future[Engine]:
     """Open the engine while this process, as BentoML's worker, still imports: compiling a graph needs no GIL."""
-    return ThreadPoolExecutor(1, thread_name_prefix="open").submit(_open)
+    threads = max(1, SETTINGS.threads // SETTINGS.extractor_workers)
+    opener = ThreadPoolExecutor(1, thread_name_prefix="open")
+    return opener.submit(open_proved, catalogue_folder() / "extractor", SETTINGS.engine, threads)
 
 
 _EARLY = _open_early() if ("--service-name", "Extractor") in zip(sys.argv, sys.argv[1:], strict=False) else None

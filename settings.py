@@ -14,7 +14,7 @@ PREFIX = "LENS_"
 
 def usable_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     """Cores that this process may use: those it may run on, and no more than a container's limit pays for."""
-    cores = len(os.sched_getaffinity(0))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # macOS has none
     try:
         limit, period = quota.read_text().split()
         return min(cores, max(1, round(int(limit) / int(period))))

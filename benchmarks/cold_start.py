@@ -79,7 +79,7 @@ def expected(folder: Path, photo: bytes) -> list[int]:
 
 def main() -> None:
     options = arguments(__doc__)
-    rounds = 1 if options.quick else 9
+    rounds = 1 if options.quick else 7
     photo = sorted(photos_to_send().glob("*.jpg"))[0].read_bytes()
     count = 1000 if options.quick else 10_000
     small, large = Case(count, 128), Case(count * (10 if options.quick else 100), 128)

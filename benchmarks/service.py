@@ -151,7 +151,7 @@ def measure(folder: Path, rounds: int, requests: int) -> dict[str, Any]:
 
 def main() -> None:
     options = arguments(__doc__)
-    rounds, requests = (1, 64) if options.quick else (5, 480)
+    rounds, requests = (1, 64) if options.quick else (3, 480)
     raw = measure(catalogue_over(Case(1000 if options.quick else 10_000, 2048)), rounds, requests)
     shown = table(
         "pictures/s",

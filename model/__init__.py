@@ -8,6 +8,7 @@ from model.errors import (
     ImageFault,
     ImageTooLarge,
     ModelFault,
+    NotExportable,
     NotTrue,
     UnknownModel,
     UnreadableImage,
@@ -16,7 +17,7 @@ from model.errors import (
     WeightsNotFound,
 )
 from model.extractor import Extractor, build_extractor
-from model.fidelity import check_golden
+from model.fidelity import open_proved
 from model.pictures import Limits, Picture, looks_like_a_picture, read_file, read_picture, thumbnail
 from model.preprocessing import Preprocessing
 
@@ -32,6 +33,7 @@ __all__ = [
     "ImageTooLarge",
     "Limits",
     "ModelFault",
+    "NotExportable",
     "NotTrue",
     "Picture",
     "Precision",
@@ -42,9 +44,9 @@ __all__ = [
     "WeightsMismatch",
     "WeightsNotFound",
     "build_extractor",
-    "check_golden",
     "looks_like_a_picture",
     "open_engine",
+    "open_proved",
     "read_card",
     "read_file",
     "read_picture",

@@ -32,7 +32,7 @@ def open_engine(folder: Path, name: EngineName = "openvino", threads: int | None
     the folder is not whole, EngineMissing when the engine is not installed.
     """
     card = read_card(folder)
-    threads = threads or len(os.sched_getaffinity(0))
+    threads = threads or os.cpu_count() or 1
     try:
         if name == "torch":
             from model.torch_engine import open_torch

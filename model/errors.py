@@ -43,5 +43,9 @@ class EngineMissing(ModelFault):
     """The engine asked for is not installed."""
 
 
+class NotExportable(ModelFault):
+    """OpenVINO cannot take the model."""
+
+
 class NotTrue(ModelFault):
     """What an engine gives is too far from the reference: at a build, or of the golden pictures at start."""

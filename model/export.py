@@ -13,15 +13,14 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
-import openvino
-import openvino.opset13 as ops
 import torch
 from numpy.typing import NDArray
 
 from model.card import GRAPH_FILE, WEIGHTS_FILE, ExtractorCard, Precision, Wanted, write_card
-from model.errors import NotTrue, WeightsMismatch
+from model.errors import NotExportable, NotTrue, WeightsMismatch
 from model.fidelity import GOLDEN, compare, misses, write_golden
 from model.openvino_engine import cpu_has_bf16, open_openvino
+from model.openvino_unreported import openvino
 from model.torch_engine import TorchEngine, serialise
 
 COMPARED = 64  # pictures on which an export is held to the reference
@@ -48,9 +47,9 @@ def export(reference: TorchEngine, folder: Path, precision: Wanted, pixels: NDAr
             f"{reference.card.model} with these weights gives vectors that are not numbers; use others"
         )
     model = _convert(reference)
-    for draft in _drafts(model, folder, precision, pixels):
+    for draft in _drafts(reference.card.model, model, folder, precision, pixels):
         card = replace(reference.card, precision=draft.precision, kept_in_f32=draft.kept_in_f32)
-        vectors = open_openvino(folder, card, len(os.sched_getaffinity(0))).embed(compared)
+        vectors = open_openvino(folder, card, os.cpu_count() or 1).embed(compared)
         fidelity = compare(true, vectors)
         if (missed := misses(fidelity, draft.precision)) is None:
             card = replace(card, fidelity=fidelity)
@@ -71,10 +70,12 @@ class _Draft:
     kept_in_f32: int = 0
 
 
-def _drafts(model: openvino.Model, folder: Path, precision: Wanted, pixels: NDArray[np.uint8]) -> Iterator[_Draft]:
+def _drafts(
+    name: str, model: openvino.Model, folder: Path, precision: Wanted, pixels: NDArray[np.uint8]
+) -> Iterator[_Draft]:
     path = folder / GRAPH_FILE
     if precision == "int8":
-        openvino.save_model(_to_unit_length(_quantize(model, pixels)), path, compress_to_fp16=False)
+        openvino.save_model(_to_unit_length(_quantize(name, model, pixels)), path, compress_to_fp16=False)
         yield _Draft("int8")
         return
     openvino.save_model(_to_unit_length(model), path, compress_to_fp16=False)
@@ -98,20 +99,20 @@ def _drafts(model: openvino.Model, folder: Path, precision: Wanted, pixels: NDAr
 def _convert(reference: TorchEngine) -> openvino.Model:
     """The network for one picture at a time, with its normalisation."""
     size = (1, *reference.card.preprocessing.size, 3)
-    with _quiet():
-        return openvino.convert_model(
-            reference.graph, example_input=torch.zeros(size, dtype=torch.uint8), input=list(size)
-        )
+    with _quiet(reference.card.model):
+        from openvino.tools.ovc import convert_model
+
+        return convert_model(reference.graph, example_input=torch.zeros(size, dtype=torch.uint8), input=list(size))
 
 
 def _to_unit_length(model: openvino.Model) -> openvino.Model:
     """The graph with L2 normalisation at its end; put there last, since int8 must not touch it."""
-    unit = ops.normalize_l2(model.get_results()[0].input_value(0), np.array([1]), 1e-12, "max")
+    unit = openvino.opset13.normalize_l2(model.get_results()[0].input_value(0), np.array([1]), 1e-12, "max")
     return openvino.Model([unit], model.get_parameters(), "extractor")
 
 
-def _quantize(model: openvino.Model, pixels: NDArray[np.uint8]) -> openvino.Model:
-    with _quiet():
+def _quantize(name: str, model: openvino.Model, pixels: NDArray[np.uint8]) -> openvino.Model:
+    with _quiet(name):
         import nncf
 
         pictures = nncf.Dataset(list(pixels[:CALIBRATION]), lambda picture: picture[None])
@@ -138,13 +139,16 @@ def _keep_in_f32(graph: bytes, depthwise: bool, share: float) -> tuple[bytes, in
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Tracing and quantising warn of what they are meant to do, and draw bars on stdout."""
+def _quiet(model: str) -> Iterator[None]:
+    """Tracing and quantising warn of what they are meant to do, draw bars on stdout, and raise nearly anything."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise NotExportable(f"{model} cannot be exported to OpenVINO ({reason}); choose another model") from None
     finally:
         logging.disable(before)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.card import GOLDEN_FILE, Fidelity, Precision
-from model.engine import Engine
+from model.engine import Engine, EngineName, open_engine
 from model.errors import DamagedExtractor, NotTrue
 
 TOP = 10
@@ -78,3 +78,10 @@ def check_golden(engine: Engine, folder: Path) -> None:
             f"the extractor no longer gives the vectors that its catalogue was built with: of {len(pixels)} golden pictures "
             f"one has cosine {found.minimum:.5f} to its own vector, below {floor}; restore {folder}, or build again"
         )
+
+
+def open_proved(folder: Path, name: EngineName = "openvino", threads: int | None = None) -> Engine:
+    """Open an engine and have it embed the golden pictures, which also warms it. Raises as open_engine and check_golden."""
+    engine = open_engine(folder, name, threads)
+    check_golden(engine, folder)
+    return engine

@@ -6,11 +6,11 @@ import threading
 from pathlib import Path
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
 
 from model.card import GRAPH_FILE, ExtractorCard, Precision
 from model.errors import DamagedExtractor
+from model.openvino_unreported import openvino
 
 # A stream is a picture in work. Two threads on one picture lose 5 % of throughput and give it in half the time.
 THREADS_PER_STREAM = 2

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -10,26 +13,28 @@ from pathlib import Path
 import numpy as np
 import openvino
 import pytest
+import torch
 
 from benchmarks.random_weights import write_random_weights
 from model import (
     DamagedExtractor,
     Extractor,
     Limits,
+    NotExportable,
     NotTrue,
     build_extractor,
-    check_golden,
     open_engine,
     read_card,
     read_picture,
 )
 from model.card import write_card
 from model.export import export
-from model.fidelity import FLOORS, compare, misses
+from model.fidelity import FLOORS, check_golden, compare, misses
 from model.openvino_engine import cpu_has_bf16
 from model.torch_engine import TorchEngine
 from sources import SourceSamples, find_sources
 from tests.conftest import MODEL
+from tests.serving import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -199,3 +204,27 @@ def test_fidelity_is_what_its_docstring_says() -> None:
     assert compare(twins, twins).overlap == 1
     assert compare(many[:1], many[:1]).overlap == 1
     assert misses(compare(many, many * np.float32("nan")), "int8") is not None
+
+
+def test_a_model_that_cannot_be_exported_is_named(
+    reference: TorchEngine, pixels: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Odd(torch.nn.Module):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            return torch.linalg.eigvals(pixels[0, :8, :8, 0].float()).real[None]
+
+    monkeypatch.setattr(reference, "graph", Odd())
+    with pytest.raises(NotExportable, match="tf_efficientnet_lite0 cannot be exported to OpenVINO"):
+        export(reference, tmp_path, "f32", pixels)
+
+
+def test_openvino_reports_nothing(tmp_path: Path) -> None:
+    """Its telemetry would leave its identity in the home folder, as the first thing it does."""
+    script = (
+        "from model.export import *; import nncf, openvino.tools.ovc.telemetry_utils as utils, nncf.telemetry.wrapper as w;"
+        "print(utils.tm.__name__, type(w.telemetry).__name__)"
+    )
+    environment = os.environ | {"HOME": str(tmp_path), "PYTHONPATH": "."}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert done.stdout.split() == ["openvino.tools.ovc.telemetry_stub", "MagicMock"], done.stdout + done.stderr
+    assert not (tmp_path / "intel").exists()

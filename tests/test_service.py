@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -197,6 +198,27 @@ def test_a_picture_that_comes_again_is_remembered_and_counted(server: Server, ph
     after = counted()
     assert after["remembered"] == before["remembered"] + 1
     assert after["computed"] == before["computed"]
+
+
+def test_a_picture_that_many_send_at_once_is_embedded_once(server: Server, photos: list[Path]) -> None:
+    same = renewed(photos[9], "at once")
+
+    def computed() -> float:
+        (line,) = re.findall(r'^bentolens_pictures_total\{embedding="computed"[^}]*\} (\S+)', metrics(), re.MULTILINE)
+        return float(line)
+
+    def metrics() -> str:
+        return httpx.get(f"{server.url}/metrics").text
+
+    async def together() -> list[dict[str, Any]]:
+        async with httpx.AsyncClient(timeout=60) as client:
+            requests = [client.post(f"{server.url}/search", files={"images": same}) for _ in range(16)]
+            return [answer.json()["results"][0]["hits"] for answer in await asyncio.gather(*requests)]
+
+    before = computed()
+    hits = asyncio.run(together())
+    assert hits == [hits[0]] * 16
+    assert computed() == before + 1
 
 
 def test_limits_come_from_settings(catalogue: Path, photos: list[Path], tmp_path: Path) -> None:

@@ -15,14 +15,25 @@ import pytest
 
 from tests.serving import READY_SECONDS, ROOT, Server, end, free_port, serving
 
-HEAVY = {"torch", "torchvision", "timm", "gradio", "safetensors", "nncf", "hnswlib", "scipy", "sklearn"}
+HEAVY = {
+    "torch",
+    "torchvision",
+    "timm",
+    "gradio",
+    "safetensors",
+    "nncf",
+    "hnswlib",
+    "scipy",
+    "sklearn",
+    "openvino_telemetry",
+}
 
 # On SIGUSR2 a process writes the names of the modules it has imported; put into every process by Python itself.
 SPY = """
 import os, signal, sys
 def tell(*_):
     with open(os.path.join(os.environ["SPY"], str(os.getpid())), "w") as file:
-        file.write("\\n".join(sorted(sys.modules)))
+        file.write("\\n".join(name for name, module in sorted(sys.modules.items()) if module))
 signal.signal(signal.SIGUSR2, tell)
 """
 
