@@ -88,7 +88,7 @@ def decoding(look: Preprocessing, rounds: int) -> dict[str, dict[str, list[float
 
 def main() -> None:
     options = arguments(__doc__)
-    rounds, count = (1, 128) if options.quick else (3, 3072)
+    rounds, count = (1, 128) if options.quick else (3, 2048)
     raw: dict[str, Any] = {"bare": [], "build": [], "stages": []}
     samples = SourceSamples(find_sources([photos_to_send()]), Limits())
     with tempfile.TemporaryDirectory() as temporary, build_extractor(MODEL, weights_of(MODEL), samples) as extractor:

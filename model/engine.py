@@ -25,8 +25,12 @@ class Engine(Protocol):
         ...
 
 
-def open_engine(folder: Path, name: EngineName = "openvino", threads: int | None = None) -> Engine:
+def open_engine(
+    folder: Path, name: EngineName = "openvino", threads: int | None = None, *, many: bool = False
+) -> Engine:
     """Open the extractor in ``folder`` on an engine; ``threads`` are those it computes with, all cores by default.
+
+    ``many``: for many pictures at a time, as in a build, at the price of how soon a single one is done.
 
     ``openvino`` needs OpenVINO and numpy alone; ``torch`` runs on a GPU where there is one. Raises DamagedExtractor when
     the folder is not whole, EngineMissing when the engine is not installed.
@@ -40,7 +44,7 @@ def open_engine(folder: Path, name: EngineName = "openvino", threads: int | None
             return open_torch(folder, card)
         from model.openvino_engine import open_openvino
 
-        return open_openvino(folder, card, threads)
+        return open_openvino(folder, card, threads, many=many)
     except ImportError as error:
         raise EngineMissing(
             f"the {name} engine is not installed here ({error}); pip install it, or choose the other with LENS_ENGINE"

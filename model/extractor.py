@@ -67,13 +67,13 @@ def build_extractor(
 
     reference = build_reference(model, weights)
     if begun is not None and _is_that(begun, reference.card, precision):
-        yield Extractor(begun, open_engine(begun, engine, threads))
+        yield Extractor(begun, open_engine(begun, engine, threads, many=True))
         return
     with tempfile.TemporaryDirectory(prefix="extractor-") as temporary:
         folder = Path(temporary)
         export(reference, folder, precision, samples(reference.card, CALIBRATION if precision == "int8" else COMPARED))
         del reference  # its weights would be held in memory twice
-        yield Extractor(folder, open_engine(folder, engine, threads))
+        yield Extractor(folder, open_engine(folder, engine, threads, many=True))
 
 
 def _is_that(folder: Path, wanted: ExtractorCard, precision: Wanted) -> bool:

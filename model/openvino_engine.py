@@ -8,20 +8,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model.card import GRAPH_FILE, ExtractorCard, Precision
+from model.card import GRAPH_FILE, ExtractorCard
 from model.errors import DamagedExtractor
 from model.openvino_unreported import openvino
 
 # A stream is a picture in work. Two threads on one picture lose 5 % of throughput and give it in half the time.
-THREADS_PER_STREAM = 2
+THREADS_PER_STREAM = 2  # for whoever waits for an answer; a build has a stream for each thread
 
 
 class OpenVinoEngine:
     """A compiled graph. Every picture is a batch of its own: larger ones are no faster on a CPU, and less alike."""
 
-    def __init__(self, model: openvino.Model, card: ExtractorCard, threads: int, precision: Precision) -> None:
+    def __init__(self, model: openvino.Model, card: ExtractorCard, threads: int, streams: int) -> None:
         self.card = card
-        streams = max(1, threads // THREADS_PER_STREAM)
         self._compiled = openvino.Core().compile_model(
             model,
             "CPU",
@@ -30,7 +29,7 @@ class OpenVinoEngine:
                 "NUM_STREAMS": streams,
                 "INFERENCE_NUM_THREADS": threads,
                 "ENABLE_CPU_PINNING": False,  # decoding, and the process that takes requests, are on the same cores
-                "INFERENCE_PRECISION_HINT": "f32" if precision == "f32" else "bf16" if cpu_has_bf16() else "f32",
+                "INFERENCE_PRECISION_HINT": "bf16" if card.precision == "bf16" and cpu_has_bf16() else "f32",
             },
         )
         # Synchronous requests from several threads have hung: one caller at a time, and a queue for more than one picture.
@@ -61,7 +60,7 @@ def cpu_has_bf16() -> bool:
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def open_openvino(folder: Path, card: ExtractorCard, threads: int) -> OpenVinoEngine:
+def open_openvino(folder: Path, card: ExtractorCard, threads: int, *, many: bool = False) -> OpenVinoEngine:
     """Open an exported graph. Raises DamagedExtractor when it cannot be read or is not what the card says."""
     path = folder / GRAPH_FILE
     try:
@@ -70,7 +69,7 @@ def open_openvino(folder: Path, card: ExtractorCard, threads: int) -> OpenVinoEn
         found = (list(model.input(0).shape), list(model.output(0).shape))
         if found != wanted:
             raise RuntimeError(f"its input and output are {found}, the card's {wanted}")
-        return OpenVinoEngine(model, card, threads, card.precision)
+        return OpenVinoEngine(model, card, threads, max(1, threads // (1 if many else THREADS_PER_STREAM)))
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[-160:]
         raise DamagedExtractor(f"{path} cannot be used ({reason}); restore it, or build the catalogue again") from None
