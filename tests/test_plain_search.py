@@ -57,6 +57,14 @@ def test_filters_hold_and_nothing_that_is_there_is_left_out(path: Path, vectors:
     assert sorted(every.labels) == list(range(100, 100 + COUNT))
 
 
+def test_what_the_graph_does_not_lead_to_is_found_all_the_same(path: Path, vectors: np.ndarray, plainly: None) -> None:
+    index = opened(path)
+    index._graph = index._graph._replace(links=np.zeros_like(index._graph.links))
+    (found,) = index.search(vectors[7:8], 10)
+    assert len(found.labels) == 10
+    assert found.labels[0] == 107
+
+
 def test_a_damaged_link_is_an_error(path: Path, vectors: np.ndarray, tmp_path: Path, plainly: None) -> None:
     data = bytearray(path.read_bytes())
     layout = open_hnsw_file(path, DIM).layout
