@@ -70,6 +70,9 @@ class Extractor:
         except ModelFault as fault:  # told by /readyz and by every answer, which a process that dies could not
             self._fault = str(fault)
             log.error("%s", fault)
+        except Exception:
+            self._fault = "the feature extractor cannot be started; the log says why"
+            log.exception("the engine cannot be opened")
 
     # What the dispatcher expects to miss max_latency_ms it drops with a bare 503; the request's own timeout is enough.
     @bentoml.api(batchable=True, max_batch_size=SETTINGS.max_batch, max_latency_ms=SETTINGS.timeout * 1000)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,14 +82,17 @@ class SourceSamples:
     def __call__(self, card: ExtractorCard, count: int) -> NDArray[np.uint8]:
         """At most ``count`` pictures, uint8 [n, height, width, 3]. Raises EmptyCatalogue when no file can be read."""
         files, found = self.sources.files, list[NDArray[np.uint8]]()
+        reason = ""
         # Every file once: first those a step apart, then the ones between, until enough could be read.
         step = max(1, len(files) // count)
         for file in (files[place] for first in range(step) for place in range(first, len(files), step)):
-            with suppress(ImageFault, OSError):
+            try:
                 picture = read_picture(read_file(file.path, self.limits)[0], self.limits, card.preprocessing.enough)
                 found.append(card.preprocessing.to_pixels(picture.image))
+            except (ImageFault, OSError) as fault:
+                reason = reason or f"{file.key}: {fault}"
             if len(found) == count:
                 break
         if not found:
-            raise EmptyCatalogue(f"none of {len(files)} files could be read; the first is {files[0].key}")
+            raise EmptyCatalogue(f"none of {len(files)} files could be read; the first, {reason}")
         return np.stack(found)

@@ -83,11 +83,11 @@ def read_card(folder: Path) -> ExtractorCard:
         )
         if card.precision not in get_args(Precision):
             raise ValueError(f"there is no precision {card.precision!r}")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedExtractor(f"{path} is not an extractor's card ({error}); build the catalogue again") from None
     if card.fingerprint != fingerprint:
         raise DamagedExtractor(
-            f"{path} was changed by hand: its fingerprint is {fingerprint[:12]}, not {card.fingerprint[:12]}"
+            f"{path} was changed by hand: its fingerprint is {str(fingerprint)[:12]}, not {card.fingerprint[:12]}"
         )
     for name in (GRAPH_FILE, GRAPH_WEIGHTS_FILE, GOLDEN_FILE):
         if not (folder / name).is_file():

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from model.card import ExtractorCard, Wanted, read_card
 from model.engine import Engine, EngineName, open_engine
-from model.errors import DamagedExtractor
+from model.errors import DamagedExtractor, NotTrue
+from model.fidelity import open_proved
 
 
 class Samples(Protocol):
@@ -42,8 +43,7 @@ class Extractor:
 
     def save(self, folder: Path) -> None:
         """Copy all files into ``folder``, which is made if need be."""
-        if folder != self.folder:
-            shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
 
 
 @contextmanager
@@ -59,31 +59,34 @@ def build_extractor(
 ) -> Iterator[Extractor]:
     """Make the extractor of a timm model, held to its reference; imports torch. Its files go when the context ends.
 
-    ``begun`` is where an earlier build may have left the same extractor, which is then taken as it is. Raises
+    ``begun`` is where an earlier build may have left the same extractor, which is taken if it proves to be whole. Raises
     UnknownModel, WeightsNotFound, WeightsMismatch, or NotTrue when the precision asked for is not true to the model.
     """
     from model.export import CALIBRATION, COMPARED, export
     from model.torch_engine import build_reference
 
     reference = build_reference(model, weights)
-    if begun is not None and _is_that(begun, reference.card, precision):
-        yield Extractor(begun, open_engine(begun, engine, threads, many=True))
-        return
     with tempfile.TemporaryDirectory(prefix="extractor-") as temporary:
-        folder = Path(temporary)
-        export(reference, folder, precision, samples(reference.card, CALIBRATION if precision == "int8" else COMPARED))
+        folder = (
+            Path(temporary) / "extractor"
+        )  # made by us: a temporary folder is its owner's alone, and copies keep that
+        if begun is None or not _take_over(begun, folder, reference.card, precision):
+            count = CALIBRATION if precision == "int8" else COMPARED
+            export(reference, folder, precision, samples(reference.card, count))
         del reference  # its weights would be held in memory twice
         yield Extractor(folder, open_engine(folder, engine, threads, many=True))
 
 
-def _is_that(folder: Path, wanted: ExtractorCard, precision: Wanted) -> bool:
+def _take_over(begun: Path, folder: Path, wanted: ExtractorCard, precision: Wanted) -> bool:
+    """Copy the extractor of an earlier build, if there is one, it is the one wanted, and it proves to be whole."""
     try:
-        found = read_card(folder)
-    except DamagedExtractor:
+        found = read_card(begun)
+        measured = replace(wanted, precision=found.precision, kept_in_f32=found.kept_in_f32)
+        if found.fingerprint != measured.fingerprint or precision not in ("auto", found.precision):
+            return False
+        shutil.copytree(begun, folder)
+        open_proved(folder)
+        return found.fidelity is not None
+    except (DamagedExtractor, NotTrue, OSError):
+        shutil.rmtree(folder, ignore_errors=True)
         return False
-    measured = replace(wanted, precision=found.precision, kept_in_f32=found.kept_in_f32)
-    return (
-        found.fingerprint == measured.fingerprint
-        and found.fidelity is not None
-        and precision in ("auto", found.precision)
-    )

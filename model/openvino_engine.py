@@ -72,4 +72,6 @@ def open_openvino(folder: Path, card: ExtractorCard, threads: int, *, many: bool
         return OpenVinoEngine(model, card, threads, max(1, threads // (1 if many else THREADS_PER_STREAM)))
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[-160:]
-        raise DamagedExtractor(f"{path} cannot be used ({reason}); restore it, or build the catalogue again") from None
+        raise DamagedExtractor(
+            f"{path} with its graph.bin cannot be used ({reason}); restore it, or build the catalogue again"
+        ) from None

@@ -21,9 +21,10 @@ from PIL import Image
 
 from index import CatalogueExists, CatalogueMismatch, EmptyCatalogue, open_catalogue
 from index.writer import CatalogueWriter
-from model import Extractor, Limits, WeightsMismatch, build_extractor
+from model import Extractor, Limits, WeightsMismatch, build_extractor, read_card
 from pipeline import BuildReport, build_catalogue
 from sources import SourceNotFound, SourceSamples, find_sources
+from tests.conftest import MODEL
 from tests.serving import ROOT
 
 
@@ -257,3 +258,15 @@ def committed(partial: Path) -> bool:
     """Whether a first batch is in; the build holds its database locked, so the log's size has to tell."""
     log = partial / "catalogue.sqlite-wal"
     return log.exists() and log.stat().st_size > 300_000
+
+
+def test_a_build_broken_off_before_its_first_picture_keeps_nothing_half(folder: Path, tmp_path: Path) -> None:
+    """Nothing is in it to go on with, so it starts over, and must not lose the extractor that it took over."""
+    samples = SourceSamples(find_sources([folder]), Limits())
+    out = tmp_path / "out"
+    with build_extractor(MODEL, None, samples) as made, pytest.raises(Stopped):
+        build(folder, out, made, progress=stop_after(0))
+    with build_extractor(MODEL, None, samples, begun=tmp_path / "out.partial" / "extractor") as made:
+        build(folder, out, made)
+    assert read_card(out / "extractor").model == MODEL
+    assert len(open_catalogue(out)) == 12

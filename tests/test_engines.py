@@ -27,7 +27,7 @@ from model import (
     read_card,
     read_picture,
 )
-from model.card import write_card
+from model.card import Wanted, write_card
 from model.export import export
 from model.fidelity import FLOORS, check_golden, compare, misses
 from model.openvino_engine import cpu_has_bf16
@@ -112,12 +112,22 @@ def test_both_engines_open_the_same_folder(folder: Path, pixels: np.ndarray) -> 
     check_golden(torch_engine, folder)
 
 
-def test_a_build_that_was_broken_off_keeps_its_extractor(folder: Path, samples: Path) -> None:
+def test_a_build_that_was_broken_off_keeps_its_extractor_if_it_is_whole(folder: Path, samples: Path) -> None:
     sources = SourceSamples(find_sources([samples]), Limits())
-    with build_extractor(MODEL, None, sources, begun=folder) as made:
-        assert made.folder == folder
-    with build_extractor(MODEL, None, sources, begun=folder, precision="f32") as made:
-        assert made.folder != folder
+    (folder / "marker").touch()
+
+    def taken(precision: Wanted = "auto") -> bool:
+        with build_extractor(MODEL, None, sources, begun=folder, precision=precision) as made:
+            assert made.folder != folder  # what is done with the old folder is no matter
+            assert made.folder.stat().st_mode & 0o777 == 0o755
+            return (made.folder / "marker").is_file()
+
+    assert taken()
+    assert not taken("f32")
+    weights = bytearray((folder / "graph.bin").read_bytes())
+    weights[100_000:300_000] = bytes(200_000)
+    (folder / "graph.bin").write_bytes(weights)
+    assert not taken()
 
 
 @pytest.mark.parametrize("name", ["extractor.json", "graph.xml", "graph.bin", "golden.npz"])
@@ -132,7 +142,7 @@ def test_a_card_changed_by_hand_is_refused(folder: Path) -> None:
     path.write_text(path.read_text().replace("bicubic", "bilinear"))
     with pytest.raises(DamagedExtractor, match="changed by hand"):
         read_card(folder)
-    for text in ("{}", "[]", "null", path.read_text().replace("bf16", "f64")):
+    for text in ("{}", "[]", "null", "[" * 100_000, path.read_text().replace("bf16", "f64")):
         path.write_text(text)
         with pytest.raises(DamagedExtractor, match="not an extractor's card"):
             read_card(folder)
@@ -143,7 +153,7 @@ def test_a_graph_that_is_cut_off_is_refused(keep: float, folder: Path) -> None:
     for name in ("graph.bin", "graph.xml"):
         whole = (folder / name).read_bytes()
         (folder / name).write_bytes(whole[: int(keep if keep >= 1 else keep * len(whole))])
-        with pytest.raises(DamagedExtractor, match=r"graph\.xml cannot be used"):
+        with pytest.raises(DamagedExtractor, match=r"graph\.xml with its graph\.bin cannot be used"):
             open_engine(folder)
         (folder / name).write_bytes(whole)
 
@@ -184,6 +194,10 @@ def test_golden_pictures_that_cannot_be_read_are_told(content: bytes, extractor:
     np.savez(folder / "golden.npz", pixels=np.zeros((2, 3), np.uint8), vectors=np.zeros((2, 3)))
     with pytest.raises(DamagedExtractor, match="are not of this extractor"):
         check_golden(extractor.engine, folder)
+    for pixels in (np.uint8(3), np.zeros((0, 224, 224, 3), np.uint8)):
+        np.savez(folder / "golden.npz", pixels=pixels, vectors=np.zeros((0, 1280), np.float32))
+        with pytest.raises(DamagedExtractor, match="cannot be read"):
+            check_golden(extractor.engine, folder)
     shutil.copy(extractor.folder / "golden.npz", folder)
     check_golden(extractor.engine, folder)
 

@@ -103,7 +103,7 @@ def damage(catalogue: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "reason"), [("changed", "no longer gives the vectors"), ("cut off", "graph.xml cannot be used")]
+    ("how", "reason"), [("changed", "no longer gives the vectors"), ("cut off", "with its graph.bin cannot be used")]
 )
 def test_an_extractor_that_is_not_what_it_was_is_never_ready(
     how: str, reason: str, catalogue: Path, photos: list[Path], tmp_path: Path
