@@ -67,9 +67,8 @@ def build_extractor(
 
     reference = build_reference(model, weights)
     with tempfile.TemporaryDirectory(prefix="extractor-") as temporary:
-        folder = (
-            Path(temporary) / "extractor"
-        )  # made by us: a temporary folder is its owner's alone, and copies keep that
+        # A folder in the temporary one, which is its owner's alone: a copy keeps that, and others are to read it.
+        folder = Path(temporary) / "extractor"
         if begun is None or not _take_over(begun, folder, reference.card, precision):
             count = CALIBRATION if precision == "int8" else COMPARED
             export(reference, folder, precision, samples(reference.card, count))
