@@ -12,6 +12,7 @@ from typing import Any
 
 _there = threading.Event()
 _there.set()
+_loading = threading.local()
 
 
 def kernel() -> Any:
@@ -20,8 +21,8 @@ def kernel() -> Any:
 
 
 def kernel_is_there() -> bool:
-    """Whether a search may use the kernel: not while it is being loaded in the background."""
-    return _there.is_set()
+    """Whether a search may use the kernel: not while another thread is loading it in the background."""
+    return _there.is_set() or hasattr(_loading, "here")
 
 
 def load_kernel_later(seconds: float) -> None:
@@ -31,6 +32,7 @@ def load_kernel_later(seconds: float) -> None:
     def load() -> None:
         from index.warm import warm_kernels
 
+        _loading.here = True  # its searches are what has the kernel compiled
         try:
             warm_kernels()
         finally:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +46,14 @@ class Server:
     def json(self, route: str, body: Any) -> httpx.Response:
         """POST a JSON body."""
         return httpx.post(f"{self.url}/{route}", json=body, timeout=60)
+
+
+def eventually(holds: Callable[[], bool], what: str, seconds: float = READY_SECONDS) -> None:
+    """Return as soon as something holds that comes by itself, in the background; fail when it has not after a time."""
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, what
+        time.sleep(0.1)
 
 
 def free_port() -> int:

@@ -15,10 +15,12 @@ from tests.serving import ROOT
 WARM = [sys.executable, "-c", "import index; index.warm_kernels()"]
 
 
-def cache_log(folder: Path) -> str:
+def cache_log(folder: Path, *command: str) -> str:
     """What numba says of its cache while the kernels are made ready in ``folder``."""
     environment = os.environ | {"NUMBA_DEBUG_CACHE": "1"}
-    return subprocess.run(WARM, cwd=folder, capture_output=True, text=True, check=True, env=environment).stdout
+    return subprocess.run(
+        command or WARM, cwd=folder, capture_output=True, text=True, check=True, env=environment
+    ).stdout
 
 
 @pytest.fixture
@@ -33,6 +35,12 @@ def test_after_set_up_nothing_is_compiled() -> None:
     for name in ("search_codes", "search_vectors", "scan_rows"):
         assert f"kernel.{name}" in log
     assert log.count("data loaded") >= 4
+
+
+def test_all_of_the_kernel_comes_in_the_background() -> None:
+    later = "from index import loading; loading.load_kernel_later(0); assert loading._there.wait(60)"
+    log = cache_log(ROOT, sys.executable, "-c", later)
+    assert log.count("data loaded") == cache_log(ROOT).count("data loaded"), log
 
 
 def test_the_cache_is_good_in_another_place_and_at_another_time(copy: Path) -> None:

@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.serving import READY_SECONDS, ROOT, Server, end, free_port, serving
+from tests.serving import READY_SECONDS, ROOT, Server, end, eventually, free_port, serving
 
 HEAVY = {
     "torch",
@@ -71,8 +71,10 @@ def test_nothing_heavy_is_imported_to_serve(catalogue: Path, photos: list[Path],
         assert "numba" not in modules["Extractor"] | modules["parent"]
         # Afterwards the kernel comes by itself, and the page when it is asked for.
         assert httpx.get(f"{server.url}/demo/", timeout=60).status_code == 200
-        time.sleep(2)
-        assert {"numba", "gradio"} <= imported(server, tmp_path / "spy")["ImageSearch"]
+        eventually(
+            lambda: {"numba", "gradio"} <= imported(server, tmp_path / "spy")["ImageSearch"],
+            "neither comes after the first answer",
+        )
 
 
 def started(catalogue: Path, log: Path):  # type: ignore[no-untyped-def]
