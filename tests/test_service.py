@@ -251,6 +251,7 @@ def test_what_takes_too_long_is_told_in_our_own_words(catalogue: Path, tmp_path:
     buffer = BytesIO()
     Image.new("RGB", (9_000, 9_000)).save(buffer, "PNG")
     with serving(catalogue, tmp_path / "log", LENS_TIMEOUT="1") as server:
-        answer = server.search(*[buffer.getvalue()] * 12)
+        # Bytes of their own, or they would be decoded once for all.
+        answer = server.search(*(buffer.getvalue() + bytes([number]) for number in range(12)))
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "timed_out")
         assert "within 1 s" in answer.json()["error"]["message"]
