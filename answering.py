@@ -122,7 +122,7 @@ class Answers:
         self._card = card
         self._embedder = embedder
         self._ef = settings.ef
-        self._cache = EmbeddingCache[ImageFault](self._decode_and_embed, settings.cache)
+        self._cache = EmbeddingCache(self._decode_and_embed, settings.cache)
         limits = Limits(bytes=settings.max_bytes, pixels=settings.max_pixels)
         self._decode = functools.partial(to_pixels, preprocessing=card.preprocessing, limits=limits)
         self._threads = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
@@ -191,7 +191,7 @@ class Answers:
         decode = min(work.decode_ms, milliseconds_since(begun))
         return queries, {"decode": decode, "embed": round(milliseconds_since(begun) - decode, 3)}
 
-    async def _decode_and_embed(self, pictures: Sequence[bytes]) -> Work[ImageFault]:
+    async def _decode_and_embed(self, pictures: Sequence[bytes]) -> Work:
         begun = time.perf_counter()
         loop = asyncio.get_running_loop()
         read = await asyncio.gather(*(loop.run_in_executor(self._threads, self._decode, one) for one in pictures))
@@ -200,8 +200,7 @@ class Answers:
         if pixels := [one for one in read if not isinstance(one, ImageFault)]:
             vectors, sizes = await self._embedder.embed(np.stack(pixels))
             embedded = [Embedded(vector, size) for vector, size in zip(vectors, sizes, strict=True)]
-        remaining = iter(embedded)
-        return Work([one if isinstance(one, ImageFault) else next(remaining) for one in read], decode_ms)
+        return Work(fill_in(read, embedded), decode_ms)
 
 
 def _no_item(name: int | str) -> RequestFault:

@@ -280,19 +280,19 @@ def pack(folder: Path, as_json: bool) -> None:
 def serve(folder: Path, port: int, host: str) -> None:
     """Serve a catalogue: the HTTP API, and the page at /demo. Ctrl-C ends it.
 
-    Checks the catalogue and the port, then becomes: LENS_CATALOGUE=DIR bentoml serve service:ImageSearch
+    Checks the settings, the catalogue and the port, then becomes: LENS_CATALOGUE=DIR bentoml serve service:ImageSearch
 
     \b
     Examples:
       python cli.py serve catalogue
       python cli.py serve catalogue --port 8080 --host 0.0.0.0
     """
+    read_settings()
     open_pair(folder)[0].close()
     check_port(host, port)
     stderr.print(f"BentoLens on http://{'localhost' if host in ('127.0.0.1', '0.0.0.0') else host}:{port}/demo")
     environment = os.environ | {"LENS_CATALOGUE": str(folder.resolve()), "BENTOML_DO_NOT_TRACK": "True"}
-    home = Path(__file__).resolve().parent
-    command = ["-m", "bentoml", "serve", "service:ImageSearch", "--working-dir", str(home)]
+    command = ["-m", "bentoml", "serve", "service:ImageSearch", "--working-dir", str(Path(__file__).resolve().parent)]
     os.execve(sys.executable, [sys.executable, *command, "--host", host, "--port", str(port)], environment)
 
 

@@ -10,7 +10,6 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,28 +35,27 @@ class Embedded:
     batch_size: int | None
 
 
-Fault = TypeVar("Fault", bound=Exception)
-Embed = Callable[[Sequence[bytes]], Awaitable["Work[Fault]"]]
-
-
 @dataclass(frozen=True, slots=True)
-class Work(Generic[Fault]):
+class Work:
     """What became of some pictures, in order, and the milliseconds that decoding them took."""
 
-    done: Sequence[Embedded | Fault]
+    done: Sequence[Embedded | Exception]
     decode_ms: float
 
 
-class EmbeddingCache(Generic[Fault]):
+Embed = Callable[[Sequence[bytes]], Awaitable[Work]]
+
+
+class EmbeddingCache:
     """Embeds pictures by ``embed``, but for those that it remembers (at most ``size``) or is embedding already."""
 
-    def __init__(self, embed: Embed[Fault], size: int) -> None:
+    def __init__(self, embed: Embed, size: int) -> None:
         self._embed = embed
         self._size = size
         self._remembered: OrderedDict[bytes, Embedded] = OrderedDict()
-        self._in_flight: dict[bytes, tuple[asyncio.Task[Work[Fault]], int]] = {}
+        self._in_flight: dict[bytes, tuple[asyncio.Task[Work], int]] = {}
 
-    async def embed(self, pictures: Sequence[bytes]) -> Work[Fault]:
+    async def embed(self, pictures: Sequence[bytes]) -> Work:
         """The pictures' embeddings or faults, in order. Raises what ``embed`` raises."""
         large = sum(map(len, pictures)) > INLINE_BYTES
         keys = await asyncio.to_thread(_digests, pictures) if large else _digests(pictures)
@@ -83,13 +81,13 @@ class EmbeddingCache(Generic[Fault]):
             self._remembered.move_to_end(key)
         return self._remembered.get(key)
 
-    def _start(self, fresh: dict[bytes, bytes]) -> asyncio.Task[Work[Fault]]:
+    def _start(self, fresh: dict[bytes, bytes]) -> asyncio.Task[Work]:
         task = asyncio.ensure_future(self._embed(list(fresh.values())))
         self._in_flight |= {key: (task, place) for place, key in enumerate(fresh)}
         task.add_done_callback(lambda done: self._finish(list(fresh), done))
         return task
 
-    def _finish(self, keys: list[bytes], task: asyncio.Task[Work[Fault]]) -> None:
+    def _finish(self, keys: list[bytes], task: asyncio.Task[Work]) -> None:
         for key in keys:
             del self._in_flight[key]
         if task.cancelled() or task.exception():  # told to those who wait, if anyone still does

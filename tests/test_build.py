@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -150,6 +151,27 @@ def test_weights_that_give_no_numbers_are_refused(folder: Path, tmp_path: Path) 
         build_extractor("resnet18", tmp_path / "nan.pth", samples),
     ):
         pass
+
+
+def test_a_picture_whose_vector_is_not_numbers_stops_the_build(
+    folder: Path, tmp_path: Path, extractor: Extractor
+) -> None:
+    class NoNumbersForTheTenth:
+        """The real engine, but for one picture that weights of the samples' kind might overflow on."""
+
+        card = extractor.card
+        seen = 0
+
+        def embed(self, pixels: np.ndarray) -> np.ndarray:
+            vectors = extractor.embed(pixels)
+            if self.seen <= 9 < self.seen + len(pixels):
+                vectors[9 - self.seen] = np.nan
+            self.seen += len(pixels)
+            return vectors
+
+    with pytest.raises(WeightsMismatch, match="not numbers"):
+        build(folder, tmp_path / "out", replace(extractor, engine=NoNumbersForTheTenth()))
+    assert not (tmp_path / "out").exists()
 
 
 class Stopped(Exception):

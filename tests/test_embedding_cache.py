@@ -23,7 +23,7 @@ class Network:
         self.go_on = asyncio.Event()
         self.broken = False
 
-    async def embed(self, pictures: Sequence[bytes]) -> Work[Spoiled]:
+    async def embed(self, pictures: Sequence[bytes]) -> Work:
         self.asked.append(list(pictures))
         await self.go_on.wait()
         if self.broken:
@@ -36,7 +36,7 @@ class Network:
         return Work(done, 1.5)
 
 
-def values(work: Work[Spoiled]) -> list[object]:
+def values(work: Work) -> list[object]:
     return [one if isinstance(one, Exception) else (one.vector.tolist(), one.batch_size) for one in work.done]
 
 

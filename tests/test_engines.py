@@ -84,6 +84,11 @@ def test_int8_is_calibrated_and_held_to_its_floor(photos: list[Path], tmp_path: 
         assert made.card.fidelity.mean >= FLOORS["int8"].mean
         graph = openvino.Core().read_model(made.folder / "graph.xml")
         assert "FakeQuantize" in {operation.get_type_name() for operation in graph.get_ops()}
+        (unit,) = [operation for operation in graph.get_ops() if operation.get_type_name() == "NormalizeL2"]
+        before = unit.input_value(0).get_node().get_type_name()
+        assert before != "FakeQuantize", "the vector itself has been rounded to eight bits"
+        # Cosines do not see lengths, and the index takes vectors for unit ones.
+        assert np.linalg.norm(made.embed(samples(made.card, 8)), axis=1) == pytest.approx(1, abs=1e-5)
         assert (made.folder / "graph.bin").stat().st_size < weights.stat().st_size / 3
 
 
