@@ -17,6 +17,7 @@ import bentoml
 import numpy as np
 from bentoml.exceptions import ServiceUnavailable
 
+from draining import answer_before_stopping
 from model import Engine, ModelFault, open_proved
 from packing import MODEL_NAME
 from settings import SettingsFault, read_settings
@@ -50,7 +51,9 @@ def _open_early() -> Future[Engine]:
     return opener.submit(open_proved, catalogue_folder() / "extractor", SETTINGS.engine, threads)
 
 
-_EARLY = _open_early() if ("--service-name", "Extractor") in zip(sys.argv, sys.argv[1:], strict=False) else None
+_RUNS_EXTRACTOR = ("--service-name", "Extractor") in zip(sys.argv, sys.argv[1:], strict=False)
+_EARLY = _open_early() if _RUNS_EXTRACTOR else None
+answer_before_stopping(door=not _RUNS_EXTRACTOR)
 
 
 # A line for each call in the log would say what the door's line says already.

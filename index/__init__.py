@@ -19,7 +19,7 @@ from index.loading import load_kernel_later
 from index.planner import Allowed, allow_rows
 from index.reader import DEFAULT_EF, MappedIndex, Neighbours, open_index
 from index.verify import verify_catalogue
-from index.warm import warm_kernels
+from index.warm import warm_every_kernel, warm_kernels
 from index.where import parse_filter, refuse_repeats
 from index.writer import CatalogueWriter, Entry, check_place, start_catalogue
 
@@ -57,5 +57,6 @@ __all__ = [
     "search_exact",
     "start_catalogue",
     "verify_catalogue",
+    "warm_every_kernel",
     "warm_kernels",
 ]

@@ -2,7 +2,7 @@
 
 numba stamps what it keeps with the source file of the one function that was compiled, so a change in a function of
 another file, compiled into it, would go unnoticed. And it keeps the result in ``__pycache__``, which ``bentoml build``
-leaves behind.
+leaves behind. It is also made to compile for a family of CPUs (``index/families.py``) and not for this very one.
 """
 
 from __future__ import annotations
@@ -14,8 +14,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from llvmlite.binding import get_host_cpu_features
 from numba import njit
+from numba.core import config
 from numba.core.caching import CacheImpl, InTreeCacheLocator
+
+from index.families import family_of
 
 PACKAGE = Path(__file__).parent
 CACHE = PACKAGE / "compiled_cache"
@@ -44,11 +48,16 @@ class _PackageLocator(InTreeCacheLocator):
 
 
 CacheImpl._locator_classes.insert(0, _PackageLocator)
+if config.CPU_NAME is None and (family := family_of(get_host_cpu_features())):  # NUMBA_CPU_NAME goes before
+    config.CPU_NAME, config.CPU_FEATURES = family
+
+DISPATCHERS: list[Any] = []  # all that was made by compiled()
 
 
 def compiled(function: Callable[..., Any]) -> Any:
     """Compile a function when it is first called, without the GIL, and keep the result for later processes."""
     dispatcher = njit(nogil=True, _nrt=False)(function)
+    DISPATCHERS.append(dispatcher)
     try:
         dispatcher.enable_caching()
     except RuntimeError:  # nowhere to keep it: each process compiles

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from index.codes import build_codes
+from index.families import FAMILIES
 from index.hnsw_file import HEADER, open_hnsw_file
 from index.planner import allow_rows
 from index.reader import open_index
@@ -31,3 +36,33 @@ def warm_kernels() -> None:
             index = open_index(path, DIM, "cosine", companion)
             index.search(query, 1)
             index.search(query, 1, allowed=allow_rows([0], 1))
+
+
+def warm_every_kernel() -> None:
+    """``warm_kernels`` for every family of CPUs, those that this machine does not belong to included: some 20 s.
+
+    Raises CalledProcessError when a family cannot be compiled for.
+    """
+    from index.compiled import DISPATCHERS
+
+    warm_kernels()
+    signatures = pickle.dumps([dispatcher.signatures for dispatcher in DISPATCHERS])
+    for name, (_, options) in FAMILIES.items():
+        # numba compiles for one CPU in one process. Compiling for signatures runs nothing, so any CPU can do it.
+        subprocess.run(
+            [sys.executable, "-c", "from index import warm; warm._compile_what_is_told()"],
+            input=signatures,
+            env=os.environ | {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": options},
+            cwd=Path(__file__).parent.parent,
+            check=True,
+        )
+
+
+def _compile_what_is_told() -> None:
+    from index import kernel
+    from index.compiled import DISPATCHERS
+
+    assert kernel
+    for dispatcher, signatures in zip(DISPATCHERS, pickle.load(sys.stdin.buffer), strict=True):
+        for signature in signatures:
+            dispatcher.compile(signature)
