@@ -10,6 +10,11 @@ PHOTOS ?= $(SAMPLES)
 MODEL ?= $(if $(filter $(SAMPLES),$(PHOTOS)),tf_efficientnet_lite0,resnet50.tv_in1k)
 WEIGHTS ?=
 PORT ?= 3000
+# What make container builds with, and calls it: BACKEND=buildah|podman, BASE_IMAGE=..., CONTAINERIZE="--opt ...".
+BACKEND ?= docker
+IMAGE ?= bentolens:latest
+BASE_IMAGE ?=
+CONTAINERIZE ?=
 # One catalogue for each choice of photos, model and weights, so that a change of one never serves another's.
 CATALOGUE ?= .cache/catalogues/$(MODEL)-$(shell printf %s "$(PHOTOS)|$(WEIGHTS)" | cksum | cut -d' ' -f1)
 
@@ -17,12 +22,13 @@ export BENTOML_DO_NOT_TRACK := True
 export GRADIO_ANALYTICS_ENABLED := False
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup run catalogue rebuild samples test lint format bench pins clean
+.PHONY: help setup run catalogue rebuild samples container container-test test lint format bench pins clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make run PHOTOS=~/Pictures [MODEL=resnet50.tv_in1k] [WEIGHTS=FILE] [PORT=3000]"
+	@echo "  make container [CATALOGUE=DIR] [BACKEND=docker|podman|buildah] [IMAGE=NAME:TAG] [BASE_IMAGE=NAME:TAG]"
 
 setup: $(WARM) samples  ## everything that running and testing need, into .venv and .cache
 
@@ -58,6 +64,18 @@ rebuild: $(WARM) $(if $(filter $(SAMPLES),$(PHOTOS)),samples)  ## read PHOTOS ag
 
 run: catalogue  ## set up, build the catalogue of PHOTOS (the samples) and serve it, API and page
 	@$(BIN)/python cli.py serve "$(CATALOGUE)" --port $(PORT)
+
+# A catalogue that is named must be there; BentoML 1.4.39 containerizes from its temporary folder only (its issue 5566).
+container: $(WARM) $(if $(filter command line environment,$(origin CATALOGUE)),,catalogue)  ## the image of the catalogue, to be deployed
+	$(BIN)/python cli.py pack "$(CATALOGUE)"
+	bento=$$($(BIN)/bentoml build --output tag | sed -n 's/^__tag__://p') && [ -n "$$bento" ] && \
+	  cd "$$($(BIN)/python -c 'import tempfile; print(tempfile.gettempdir())')" && \
+	  "$(CURDIR)/$(BIN)/bentoml" containerize "$$bento" --backend $(BACKEND) --image-tag $(IMAGE) \
+	    $(if $(BASE_IMAGE),--opt build-arg=BASE_IMAGE=$(BASE_IMAGE)) $(CONTAINERIZE)
+
+container-test:  ## build the image of the samples, run it without a network, and test it (needs root)
+	@$(MAKE) --no-print-directory setup browser
+	@tests/container_test.sh
 
 test: setup browser lint  ## set up, lint, check types and run every test
 	$(BIN)/python -m pytest

@@ -17,8 +17,8 @@ from typing import Any
 import psutil
 import uvicorn
 
-DOOR_SECONDS = 7.5  # then what is still not answered is given up: with the two below, a stop takes no more than 10 s
-EXTRACTOR_SECONDS = 9.0
+DOOR_SECONDS = 6.5  # then what is still not answered is given up: with the two below, a stop takes no more than 10 s
+EXTRACTOR_SECONDS = 8.0
 CANCEL_SECONDS = 1
 IDLE_SECONDS = 1.0  # for which a connection that is kept alive may still bring a request
 STREAM_SECONDS = 2.0  # for which the page's streams, which last as long as it is open, are waited for
@@ -41,7 +41,7 @@ def answer_before_stopping(*, door: bool) -> None:
                     await _outlive_the_doors(server)
         await stop(server, sockets)
 
-    uvicorn.Server.shutdown = stop_in_order  # type: ignore[method-assign]
+    uvicorn.Server.shutdown = stop_in_order  # type: ignore[method-assign, assignment]
 
 
 async def _refuse_connections(server: uvicorn.Server, sockets: list[socket.socket]) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
+from index.compiled import inner
 from index.shapes import SQUARED_L2
 
 # "reassoc" lets LLVM sum in vector lanes; NaN and infinity keep their meaning, since a damaged file may hold them.
@@ -36,7 +37,7 @@ def _prefetch_bytes(_, array, offset):  # type: ignore[no-untyped-def]
     return types.void(array, types.int64), generate
 
 
-@njit(nogil=True, _nrt=False)
+@inner()
 def prefetch_row(rows, node, first, last):  # type: ignore[no-untyped-def]
     """Ask for the bytes [first, last) of a row."""
     start = np.int64(node) * np.int64(rows.strides[0])
@@ -44,7 +45,7 @@ def prefetch_row(rows, node, first, last):  # type: ignore[no-untyped-def]
         _prefetch_bytes(rows, offset)
 
 
-@njit(nogil=True, _nrt=False, fastmath=_SUM)
+@inner(fastmath=_SUM)
 def distance_to(query, vector, space):  # type: ignore[no-untyped-def]
     total = np.float32(0)
     if space == SQUARED_L2:
@@ -57,7 +58,7 @@ def distance_to(query, vector, space):  # type: ignore[no-untyped-def]
     return np.float32(1) - total
 
 
-@njit(nogil=True, _nrt=False)
+@inner()
 def _code_product(query, code):  # type: ignore[no-untyped-def]
     total = np.int32(0)  # the query's codes are small enough that no sum leaves 32 bits
     for i in range(query.shape[0]):
@@ -81,7 +82,7 @@ def _choose_far(query, scale, rows, at, terms, node, space):  # type: ignore[no-
     return of_codes if isinstance(query.dtype, types.Integer) else of_vectors
 
 
-@njit(nogil=True, _nrt=False)
+@inner()
 def push(keys, ids, size, key, node):  # type: ignore[no-untyped-def]
     """Put (key, node) into a heap with the smallest key on top."""
     at = size
@@ -96,7 +97,7 @@ def push(keys, ids, size, key, node):  # type: ignore[no-untyped-def]
     ids[at] = node
 
 
-@njit(nogil=True, _nrt=False)
+@inner()
 def pop(keys, ids, size):  # type: ignore[no-untyped-def]
     """Take the smallest key off a heap of ``size`` entries."""
     last = size - 1
@@ -118,7 +119,7 @@ def pop(keys, ids, size):  # type: ignore[no-untyped-def]
     ids[at] = node
 
 
-@njit(nogil=True, _nrt=False, fastmath=_SUM)
+@inner(fastmath=_SUM)
 def take_query(row, unit, query):  # type: ignore[no-untyped-def]
     """Copy a query, scaled to unit length where the metric is cosine."""
     factor = np.float32(1)
@@ -131,7 +132,7 @@ def take_query(row, unit, query):  # type: ignore[no-untyped-def]
         query[i] = row[i] * factor
 
 
-@njit(nogil=True, _nrt=False)
+@inner()
 def encode_query(query, codes):  # type: ignore[no-untyped-def]
     """Round a query to whole numbers, as large as leave the sum of products with codes in 32 bits; their scale."""
     largest = min(32767, (2**31 - 1) // (127 * query.shape[0]))

@@ -7,6 +7,7 @@ leaves behind. It is also made to compile for a family of CPUs (``index/families
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import pickle
 from collections.abc import Callable
@@ -48,15 +49,18 @@ class _PackageLocator(InTreeCacheLocator):
 
 
 CacheImpl._locator_classes.insert(0, _PackageLocator)
+# numba asks for its CPU once, when it is first used: so whatever is compiled imports this module before.
 if config.CPU_NAME is None and (family := family_of(get_host_cpu_features())):  # NUMBA_CPU_NAME goes before
     config.CPU_NAME, config.CPU_FEATURES = family
 
 DISPATCHERS: list[Any] = []  # all that was made by compiled()
 
+inner = functools.partial(njit, nogil=True, _nrt=False)  # what is compiled into others, without numba's runtime
+
 
 def compiled(function: Callable[..., Any]) -> Any:
     """Compile a function when it is first called, without the GIL, and keep the result for later processes."""
-    dispatcher = njit(nogil=True, _nrt=False)(function)
+    dispatcher = inner()(function)
     DISPATCHERS.append(dispatcher)
     try:
         dispatcher.enable_caching()

@@ -10,16 +10,15 @@ and a query allocates nothing.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from index.arithmetic import distance_to, encode_query, far, pop, prefetch_row, push, take_query
-from index.compiled import compiled
+from index.compiled import compiled, inner
 from index.shapes import DAMAGED, OVER_BUDGET, SPENT, TAG
 
 AHEAD = 8192  # bytes of rows that are prefetched before their turn: measured, more crowd each other out
 
 
-@njit(nogil=True, _nrt=False)
+@inner()
 def _descend(query, scale, graph, space):  # type: ignore[no-untyped-def]
     """Walk greedily from the entry point down to level 0; the row to start from there, or DAMAGED."""
     count = graph.links.shape[0]
@@ -57,7 +56,7 @@ def _descend(query, scale, graph, space):  # type: ignore[no-untyped-def]
     return current
 
 
-@njit(nogil=True, _nrt=False)
+@inner()
 def _counts(graph, allow, node):  # type: ignore[no-untyped-def]
     """Whether a row may be an answer: it is not deleted (hnswlib's flag), and its bit is set where there is a filter."""
     if graph.deletions and (graph.links[node, 0] >> 16) & 1:
@@ -65,7 +64,7 @@ def _counts(graph, allow, node):  # type: ignore[no-untyped-def]
     return allow.shape[0] == 0 or (allow[node >> 3] >> (node & 7)) & 1 == 1
 
 
-@njit(nogil=True, _nrt=False)
+@inner()
 def _walk(query, scale, graph, space, ef, allow, budget, tag, scratch):  # type: ignore[no-untyped-def]
     """Collect the ``ef`` nearest rows that count in ``scratch.found``; how many, or DAMAGED, or OVER_BUDGET.
 
@@ -131,7 +130,7 @@ def _walk(query, scale, graph, space, ef, allow, budget, tag, scratch):  # type:
     return n_found
 
 
-@njit(nogil=True, _nrt=False)
+@inner()
 def _compare(query, vectors, rows, size, k, scratch):  # type: ignore[no-untyped-def]
     """Collect the ``k`` nearest of ``rows[:size]`` in ``scratch.found`` by their vectors; how many, or DAMAGED."""
     found, found_ids = scratch.found, scratch.found_ids
@@ -155,7 +154,7 @@ def _compare(query, vectors, rows, size, k, scratch):  # type: ignore[no-untyped
     return n_found
 
 
-@njit(nogil=True, _nrt=False)
+@inner()
 def _nearest_first(vectors, size, k, scratch, labels, distances):  # type: ignore[no-untyped-def]
     """Empty ``scratch.found`` into the labels and distances of its best ``k``; how many."""
     found, found_ids = scratch.found, scratch.found_ids
@@ -170,7 +169,7 @@ def _nearest_first(vectors, size, k, scratch, labels, distances):  # type: ignor
     return size
 
 
-@njit(nogil=True, _nrt=False)
+@inner()
 def _next_tag(scratch):  # type: ignore[no-untyped-def]
     tag = scratch.state[TAG] + 1
     if tag > 65535:  # a new tag for each query saves clearing ``visited``, but for once in 65,535

@@ -13,8 +13,10 @@ import pytest
 from model import Extractor, ExtractorCard, Limits, build_extractor, read_card
 from model.torch_engine import TorchEngine, build_reference
 from sources import SourceSamples, find_sources
+from tests.contained import IMAGE
 from tests.serving import ROOT, Server, serving
 
+collect_ignore = [] if IMAGE else ["test_container.py"]  # make container-test builds the image and runs it
 SAMPLES = ROOT / ".cache" / "samples"
 MODEL = "tf_efficientnet_lite0"
 

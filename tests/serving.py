@@ -18,6 +18,8 @@ from typing import Any
 import httpx
 import psutil
 
+from tests.contained import IMAGE, contained
+
 ROOT = Path(__file__).resolve().parent.parent
 READY_SECONDS = 90
 
@@ -34,6 +36,12 @@ class Server:
         """The processes that BentoML runs for one of the services."""
         family = psutil.Process(self.pid).children(recursive=True)
         return [member for member in family if f"--service-name {service} " in " ".join(member.cmdline())]
+
+    @property
+    def main(self) -> psutil.Process:
+        """The process that is told to stop: the first one in a container."""
+        started = psutil.Process(self.pid)
+        return started.children()[0] if IMAGE else started
 
     def search(self, *images: bytes, **fields: Any) -> httpx.Response:
         """POST /search."""
@@ -69,6 +77,10 @@ def free_port() -> int:
 @contextmanager
 def serving(catalogue: Path | None, log: Path, **settings: str) -> Iterator[Server]:
     """Serve a catalogue, by BentoML's own command; ``settings`` are more environment variables."""
+    if IMAGE:
+        with running(contained(catalogue, settings, "serve"), log, cwd=ROOT) as server:
+            yield server
+        return
     environment = settings | ({"LENS_CATALOGUE": str(catalogue)} if catalogue else {})
     command = [sys.executable, "-m", "bentoml", "serve", "service:ImageSearch"]
     with running(command, log, cwd=ROOT, **environment) as server:

@@ -26,7 +26,8 @@ MAY = {
     "packing": {"index"},
     "progress": set(),
     "shell": {"model", "index", "settings", "sources"},
-    "extracting": {"model", "packing", "settings"},
+    "draining": set(),
+    "extracting": {"model", "draining", "packing", "settings"},
     "service": {"model", "index", "demo", "answering", "contract", "embedding_client", "extracting", "forms"},
     "cli": {
         "model",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from index.families import FAMILIES, family_of
 from tests.serving import ROOT
 
 WARM = [sys.executable, "-c", "import index; index.warm_kernels()"]
@@ -79,3 +81,36 @@ def test_a_cache_that_was_filled_and_is_read_only_is_used(copy: Path) -> None:
     done = subprocess.run([sys.executable, "-c", play], cwd=copy, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert "data saved" not in done.stdout
+
+
+def test_it_is_compiled_for_a_family_and_not_for_one_cpu() -> None:
+    every = dict.fromkeys(FAMILIES["x86-64-v4"][0], True)
+    assert family_of(every) == ("x86-64-v4", "-prefer-256-bit")
+    assert family_of(every | {"avx512vl": False}) == ("x86-64-v3", "")
+    assert family_of(every | {"avx512f": False, "fma": False}) == ("x86-64-v2", "")
+    assert family_of({"neon": True}) is None
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="families are of x86-64")
+def test_code_for_every_family_is_kept_and_answers_alike(copy: Path) -> None:
+    shutil.rmtree(copy / "index" / "compiled_cache")
+    cache_log(copy, sys.executable, "-c", "import index; index.warm_every_kernel()")
+    answers = set()
+    for family in ("x86-64-v3", "x86-64-v2"):
+        # A CPU that has what this family needs and no more.
+        play = (
+            "import llvmlite.binding as ll; from index.families import FAMILIES\n"
+            f"ll.get_host_cpu_features = lambda: dict.fromkeys(FAMILIES['{family}'][0], True)\n"
+            "import index, numpy as np; from numba.core import config; index.warm_kernels()\n"
+            f"assert config.CPU_NAME == '{family}', config.CPU_NAME\n"
+            "from pathlib import Path\n"
+            "rows = np.random.default_rng(1).standard_normal((500, 40)).astype(np.float32)\n"
+            "rows /= np.linalg.norm(rows, axis=1, keepdims=True)\n"
+            "index.build_hnsw(Path('b'), [(np.arange(500), rows)], 500, 40, 'cosine')\n"
+            "found = index.open_index(Path('b'), 40, 'cosine').search(rows[:50], 5)\n"
+            "print('found', [one.labels.tolist() for one in found])"
+        )
+        log = cache_log(copy, sys.executable, "-c", play)
+        assert "data saved" not in log, log
+        answers.add(next(line for line in log.splitlines() if line.startswith("found")))
+    assert len(answers) == 1

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Builds the image of the sample catalogue and tests it, with no network but loopback: make container-test.
+# Needs Linux and root; on Debian it installs the tools that are missing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+[ "$(id -u)" = 0 ] || { echo "error: make container-test builds and runs an image without a daemon, which needs root" >&2; exit 1; }
+missing=()
+for tool in buildah debootstrap bubblewrap:bwrap iproute2:ip; do
+  command -v "${tool#*:}" >/dev/null || missing+=("${tool%:*}")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+  command -v apt-get >/dev/null || { echo "error: make container-test needs ${missing[*]}" >&2; exit 1; }
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null
+fi
+base=${BASE_IMAGE:-localhost/bentolens-base:bookworm}
+export BENTOLENS_IMAGE=localhost/bentolens:test
+case $base in localhost/bentolens-base:*) tests/base_image.sh "$base" ;; esac
+# BentoML's store, apart from the user's own.
+export BENTOML_HOME=$PWD/.cache/bentoml
+rm -rf "$BENTOML_HOME"
+make --no-print-directory container BACKEND=buildah BASE_IMAGE="$base" IMAGE="$BENTOLENS_IMAGE" \
+  CONTAINERIZE="--opt isolation=chroot --opt network=host --opt layers"
+tests="tests/test_container.py tests/test_service.py tests/test_requests.py tests/test_page.py tests/test_draining.py"
+# shellcheck disable=SC2086
+exec unshare --net bash -c 'ip link set lo up && exec "$@"' - .venv/bin/python -m pytest ${TESTS:-$tests}

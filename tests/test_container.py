@@ -1,0 +1,126 @@
+"""What is in the image, and how it behaves where a runtime gives it nothing: make container-test."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+
+from index.families import FAMILIES
+from tests.contained import contained, image
+from tests.serving import READY_SECONDS, Server, eventually, serving
+
+MOST_BYTES = 1.2e9
+BUILD_TOOLS = {"gcc", "cc", "c++", "g++", "clang", "make", "ld", "as", "cmake", "uv"}
+
+
+def files() -> list[Path]:
+    return [Path(folder) / name for folder, _, names in os.walk(image().root) for name in names]
+
+
+def found(server: Server, photo: Path) -> bool:
+    hits = server.search(photo.read_bytes(), k=1).json()["results"][0]["hits"]
+    return hits[0]["key"].endswith(photo.name) and hits[0]["score"] > 0.999
+
+
+def test_there_is_no_network_but_loopback() -> None:
+    assert [name for _, name in socket.if_nameindex()] == ["lo"]
+
+
+def test_the_image_is_small() -> None:
+    size = sum(path.lstat().st_blocks * 512 for path in files())
+    assert size <= MOST_BYTES, f"{size / 1e6:.0f} MB"
+
+
+def test_nothing_that_builds_is_in_it() -> None:
+    programs = {path.name for path in files() if path.parent.name == "bin"}
+    assert not programs & BUILD_TOOLS
+    (packages,) = image().root.glob("app/.venv/lib/python3*/site-packages")
+    installed = {path.name.split("-")[0].lower() for path in packages.glob("*.dist-info")}
+    assert {"bentoml", "openvino", "numba"} <= installed
+    assert not installed & {"torch", "torchvision", "timm", "nncf", "hnswlib", "pip", "setuptools", "triton"}
+    assert not [path for path in packages.iterdir() if path.name.startswith(("torch", "nvidia_c", "hnswlib"))]
+
+
+def test_it_is_run_by_a_user_that_owns_and_may_change_nothing_in_it() -> None:
+    user = int(image().user.partition(":")[0])
+    assert user > 0
+    kinds = [(path, path.lstat()) for path in files() if not path.is_symlink()]
+    assert not [
+        path for path, one in kinds if one.st_uid == user or (one.st_mode & stat.S_IWOTH and not path.is_char_device())
+    ]
+    assert not [
+        path for path, one in kinds if path.is_relative_to(image().root / "app") and not one.st_mode & stat.S_IROTH
+    ]
+
+
+def test_nothing_is_reported_to_anybody() -> None:
+    told = image().environment
+    assert told["BENTOML_DO_NOT_TRACK"] == "True"
+    assert told["GRADIO_ANALYTICS_ENABLED"] == "False"
+    assert told["HF_HUB_DISABLE_TELEMETRY"] == "1"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_catalogue_in_it_is_served_and_nothing_is_compiled(family: str, photos: list[Path], tmp_path: Path) -> None:
+    told = {"NUMBA_DEBUG_CACHE": "1", "NUMBA_CPU_NAME": family, "NUMBA_CPU_FEATURES": FAMILIES[family][1]}
+    with serving(None, tmp_path / "log", **told) as server:
+        assert found(server, photos[0])
+        eventually(
+            lambda: server.log.read_text().count("data loaded from") >= 4, "the search kernel is not in the image"
+        )
+        assert found(server, photos[1])
+        assert "data saved to" not in server.log.read_text()
+
+
+def test_on_a_cpu_that_it_has_no_code_for_it_answers_the_same(photos: list[Path], tmp_path: Path) -> None:
+    told = {"NUMBA_DEBUG_CACHE": "1", "NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": "+sse3"}
+    with serving(None, tmp_path / "log", **told) as server:
+        assert found(server, photos[0])  # while it compiles
+        eventually(lambda: kernel_is_loaded(server), "the search kernel is never compiled")
+        assert found(server, photos[1])
+        assert "data loaded from" not in server.log.read_text()
+
+
+def kernel_is_loaded(server: Server) -> bool:
+    """Whether the worker has mapped what numba compiles with, and rests from it."""
+    (worker,) = server.workers("ImageSearch")
+    libraries = {Path(one.path).name for one in worker.memory_maps()}
+    return "libllvmlite.so" in libraries and worker.cpu_percent(0.5) < 5
+
+
+def test_the_port_that_a_platform_tells_is_taken(tmp_path: Path, photos: list[Path]) -> None:
+    command = contained(None, {"PORT": "12999"})
+    with (tmp_path / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        try:
+            eventually(lambda: ready("http://127.0.0.1:12999"), "not ready", READY_SECONDS)
+        finally:
+            process.terminate()
+
+
+def ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_a_folder_that_is_no_catalogue_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = subprocess.run(contained(tmp_path / "empty", {}, "serve"), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("error: ")
+
+
+def test_nothing_but_the_temp_folder_is_written(photos: list[Path], tmp_path: Path) -> None:
+    with serving(None, tmp_path / "log") as server:
+        assert found(server, photos[0])
+        mounts = Path(f"/proc/{server.main.pid}/mounts").read_text().splitlines()
+    writable = {line.split()[1] for line in mounts if "rw" in line.split()[3].split(",")}
+    assert not [place for place in writable if not place.startswith(("/tmp", "/proc", "/dev"))]

@@ -1,0 +1,73 @@
+"""A server that is told to stop answers all that it has taken, and is gone within ten seconds."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+import pytest
+
+from tests.hammer import FORM, HEAD, hammer
+from tests.serving import Server, serving
+
+STOP_SECONDS = 10
+
+
+def stop(server: Server) -> float:
+    """Send SIGTERM, as every container runtime does; the seconds until the last process is gone."""
+    start = time.monotonic()
+    family = [server.main, *server.main.children(recursive=True)]
+    server.main.terminate()
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert not alive
+    return time.monotonic() - start
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_no_request_is_lost_under_load(workers: str, catalogue: Path, photos: list[Path], tmp_path: Path) -> None:
+    pictures = [path.read_bytes() for path in photos[:20]]
+    took = []
+    with serving(catalogue, tmp_path / "log", LENS_WORKERS=workers) as server:
+        counts = hammer(server.url, pictures, 32, lambda: took.append(stop(server)), seconds=2)
+    assert took[0] < STOP_SECONDS
+    assert counts["lost"] == 0, counts
+    assert counts["refused"] == 32, counts
+    assert counts["late"] > 0, counts
+    assert counts["200"] + counts["refused"] == counts.total() - counts["late"], counts
+
+
+def test_an_open_page_does_not_hold_it_up(catalogue: Path, tmp_path: Path) -> None:
+    with serving(catalogue, tmp_path / "log") as server:
+        httpx.get(f"{server.url}/demo/", timeout=60)
+        opened = threading.Event()
+
+        def stay() -> None:
+            try:
+                with httpx.stream("GET", f"{server.url}/demo/gradio_api/heartbeat/a", timeout=60) as stream:
+                    assert stream.status_code == 200
+                    opened.set()
+                    for _ in stream.iter_bytes():
+                        pass
+            except httpx.HTTPError:
+                pass
+
+        page = threading.Thread(target=stay)
+        page.start()
+        assert opened.wait(30)
+        assert stop(server) < STOP_SECONDS
+        page.join()
+
+
+def test_a_client_that_never_ends_its_request_does_not_hold_it_up(catalogue: Path, tmp_path: Path) -> None:
+    with serving(catalogue, tmp_path / "log") as server:
+        address = urlsplit(server.url)
+        with socket.create_connection((str(address.hostname), address.port or 0)) as client:
+            head = f"POST /search HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM['content-type']}\r\nContent-Length: 999\r\n\r\n"
+            client.sendall(head.encode() + HEAD)
+            time.sleep(0.5)
+            assert stop(server) < STOP_SECONDS
