@@ -10,7 +10,8 @@ PHOTOS ?= $(SAMPLES)
 MODEL ?= $(if $(filter $(SAMPLES),$(PHOTOS)),tf_efficientnet_lite0,resnet50.tv_in1k)
 WEIGHTS ?=
 PORT ?= 3000
-# What make container builds with, and calls it: BACKEND=buildah|podman, BASE_IMAGE=..., CONTAINERIZE="--opt ...".
+# What make container builds with, and calls it: BENTOFILE, BACKEND, BASE_IMAGE, CONTAINERIZE="--opt ...".
+BENTOFILE ?= bentofile.yaml
 BACKEND ?= docker
 IMAGE ?= bentolens:latest
 BASE_IMAGE ?=
@@ -22,13 +23,13 @@ export BENTOML_DO_NOT_TRACK := True
 export GRADIO_ANALYTICS_ENABLED := False
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup run catalogue rebuild samples container container-test test lint format bench pins clean
+.PHONY: help setup run catalogue rebuild samples container container-test test lint format bench audit pins clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make run PHOTOS=~/Pictures [MODEL=resnet50.tv_in1k] [WEIGHTS=FILE] [PORT=3000]"
-	@echo "  make container [CATALOGUE=DIR] [BACKEND=docker|podman|buildah] [IMAGE=NAME:TAG] [BASE_IMAGE=NAME:TAG]"
+	@echo "  make container [CATALOGUE=DIR] [BENTOFILE=bentofile.gpu.yaml] [BACKEND=docker|podman|buildah] [IMAGE=NAME:TAG] [BASE_IMAGE=NAME:TAG]"
 
 setup: $(WARM) samples  ## everything that running and testing need, into .venv and .cache
 
@@ -68,7 +69,7 @@ run: catalogue  ## set up, build the catalogue of PHOTOS (the samples) and serve
 # A catalogue that is named must be there; BentoML 1.4.39 containerizes from its temporary folder only (its issue 5566).
 container: $(WARM) $(if $(filter command line environment,$(origin CATALOGUE)),,catalogue)  ## the image of the catalogue, to be deployed
 	$(BIN)/python cli.py pack "$(CATALOGUE)"
-	bento=$$($(BIN)/bentoml build --output tag | sed -n 's/^__tag__://p') && [ -n "$$bento" ] && \
+	bento=$$($(BIN)/bentoml build --bentofile $(BENTOFILE) --output tag | sed -n 's/^__tag__://p') && [ -n "$$bento" ] && \
 	  cd "$$($(BIN)/python -c 'import tempfile; print(tempfile.gettempdir())')" && \
 	  "$(CURDIR)/$(BIN)/bentoml" containerize "$$bento" --backend $(BACKEND) --image-tag $(IMAGE) \
 	    $(if $(BASE_IMAGE),--opt build-arg=BASE_IMAGE=$(BASE_IMAGE)) $(CONTAINERIZE)
@@ -103,6 +104,9 @@ bench: setup  ## the benchmarks, quickly; benchmarks/README.md has the full runs
 	$(BIN)/python -m benchmarks.service --quick
 	$(BIN)/python -m benchmarks.cold_start --quick
 	$(BIN)/python -m benchmarks.build_rate --quick
+
+audit: $(READY)  ## ask PyPI's advisories about every pinned package (needs its API)
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 pins:  ## write constraints.txt anew from what is installed
 	@{ echo "# Every package that a set-up installs, pinned. Written by: make pins"; \

@@ -31,14 +31,19 @@ SMALL_MODEL = "xcit_nano_12_p16_224"  # 128-d
 PATIENCE = 60
 
 
-def start(target: str, environment: dict[str, str], photo: bytes) -> tuple[float, list[int]]:
-    """Start a service, ask until it answers, end it: the seconds that took, and the ids it found."""
+def served(target: str) -> list[str]:
+    """BentoML's command for a service of this checkout."""
+    return [sys.executable, "-m", "bentoml", "serve", target]
+
+
+def start(command: list[str], environment: dict[str, str], photo: bytes) -> tuple[float, list[int]]:
+    """Start what serves, ask until it answers, end it: the seconds that took, and the ids it found."""
     port = free_port()
     sent = body([photo])
     with tempfile.TemporaryFile() as log:
         begun = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, "-m", "bentoml", "serve", target, "--host", "127.0.0.1", "--port", str(port)],
+            [*command, "--host", "127.0.0.1", "--port", str(port)],
             cwd=ROOT,
             env=os.environ | {"BENTOML_DO_NOT_TRACK": "True"} | environment,
             stdout=log,
@@ -57,7 +62,7 @@ def start(target: str, environment: dict[str, str], photo: bytes) -> tuple[float
                 except OSError:
                     pass
                 time.sleep(0.01)
-            raise RuntimeError(f"{target} gave no answer in {PATIENCE} s")
+            raise RuntimeError(f"{command} gave no answer in {PATIENCE} s")
         finally:
             end(process)
 
@@ -90,12 +95,14 @@ def main() -> None:
     }
     base = folders["ours"] / open_catalogue(folders["ours"]).info.base
     naive = {"NAIVE_MODEL": MODEL, "NAIVE_WEIGHTS": str(weights_of(MODEL)), "NAIVE_INDEX": str(base)}
-    services = {name: ("service:ImageSearch", {"LENS_CATALOGUE": str(folder)}) for name, folder in folders.items()}
-    services["naive"] = ("benchmarks.baselines.naive_service:NaiveSearch", naive)
+    services = {
+        name: (served("service:ImageSearch"), {"LENS_CATALOGUE": str(folder)}) for name, folder in folders.items()
+    }
+    services["naive"] = (served("benchmarks.baselines.naive_service:NaiveSearch"), naive)
     wanted = {name: expected(folder, photo) for name, folder in folders.items()}
     seconds: dict[str, list[float]] = {name: [] for name in services}
-    for target, environment in services.values():
-        start(target, environment, photo)  # files into the cache
+    for command, environment in services.values():
+        start(command, environment, photo)  # files into the cache
     dice = random.Random(0)
     for _ in range(rounds):
         for name in dice.sample(list(services), len(services)):
