@@ -20,7 +20,8 @@ from tests.serving import ROOT, eventually, running
 def home(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BentoML home with the packed catalogue and the built bento in it."""
     home = tmp_path_factory.mktemp("bentoml")
-    for command in (["cli.py", "pack", str(catalogue)], ["-m", "bentoml", "build"]):
+    build = ["-m", "bentoml", "build"]
+    for command in (["cli.py", "pack", str(catalogue)], build, [*build, "--bentofile", "bentofile.gpu.yaml"]):
         done = subprocess.run(
             [sys.executable, *command],
             cwd=ROOT,
@@ -43,7 +44,8 @@ def test_the_bento_holds_what_serving_needs_and_no_more(home: Path) -> None:
         "index/kernel.py",
         "demo/page.py",
     } <= sources
-    assert not [name for name in sources if name.startswith(("tests/", "benchmarks/")) or name == "cli.py"]
+    assert {name.partition("/")[0] for name in sources if "/" in name} == {"model", "index", "demo"}
+    assert not sources & {"cli.py", "pipeline.py", "sources.py", "shell.py", "progress.py", "model/export.py"}
     needed = (bento / "env" / "python" / "requirements.txt").read_text()
     assert not [name for name in ("hnswlib", "torch", "timm", "nncf") if name in needed]
     assert "bentolens_catalogue" in (bento / "bento.yaml").read_text()
@@ -66,6 +68,28 @@ def test_the_bento_serves_from_an_empty_folder(home: Path, photos: list[Path], t
         )
         assert "data saved to" not in server.log.read_text(), "the search kernel is compiled again"
     assert list(empty.iterdir()) == []
+
+
+def test_the_bento_for_a_gpu_serves_by_torch(home: Path, photos: list[Path], tmp_path: Path) -> None:
+    (bento,) = [path for path in (home / "bentos" / "bentolens_gpu").iterdir() if path.is_dir()]
+    needed = set((bento / "env" / "python" / "requirements.txt").read_text().split())
+    assert {line for line in requirements("requirements.txt") if "==" in line} <= needed
+    assert {"torch==2.14.1", "timm==1.0.31"} <= needed
+    dockerfile = (bento / "env" / "docker" / "Dockerfile").read_text()
+    assert "ENV LENS_ENGINE=torch" in dockerfile
+    assert " gcc " in dockerfile
+    assert "rm /catalogue/extractor/weights.safetensors" not in dockerfile
+    command = [sys.executable, "-m", "bentoml", "serve", "bentolens_gpu:latest"]
+    # Of a bento's own variables BentoML makes the image's, and none where it serves the bento itself.
+    with running(command, tmp_path / "log", cwd=tmp_path, BENTOML_HOME=str(home), LENS_ENGINE="torch") as server:
+        (hit,) = server.search(photos[0].read_bytes(), k=1).json()["results"][0]["hits"]
+        assert hit["key"].endswith(photos[0].name)
+        (worker,) = server.workers("Extractor")
+        assert [one for one in worker.memory_maps() if "libtorch" in one.path]
+
+
+def requirements(name: str) -> list[str]:
+    return (ROOT / name).read_text(encoding="utf-8").split()
 
 
 def test_another_catalogue_can_be_mounted_over_it_by_a_relative_path(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import stat
@@ -13,7 +14,8 @@ import pytest
 
 from index.families import FAMILIES
 from tests.contained import contained, image
-from tests.serving import READY_SECONDS, Server, eventually, serving
+from tests.licences import table
+from tests.serving import READY_SECONDS, ROOT, Server, eventually, serving
 
 MOST_BYTES = 1.2e9
 BUILD_TOOLS = {"gcc", "cc", "c++", "g++", "clang", "make", "ld", "as", "cmake", "uv"}
@@ -45,6 +47,16 @@ def test_nothing_that_builds_is_in_it() -> None:
     assert {"bentoml", "openvino", "numba"} <= installed
     assert not installed & {"torch", "torchvision", "timm", "nncf", "hnswlib", "pip", "setuptools", "triton"}
     assert not [path for path in packages.iterdir() if path.name.startswith(("torch", "nvidia_c", "hnswlib"))]
+    assert not list(image().root.glob("catalogue/extractor/*.safetensors"))
+
+
+def test_the_page_of_licences_is_of_this_image() -> None:
+    sbom = json.loads((image().root / "app" / "sbom.cdx.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "supply-chain.md").read_text(encoding="utf-8")
+    assert page.endswith("\n".join(["|---|---|---|", *table(sbom)]) + "\n"), "write it anew: python -m tests.licences"
+    pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8").lower().replace("_", "-").split()
+    for one in sbom["components"]:
+        assert f"{one['name'].lower().replace('_', '-')}=={one['version']}" in pinned
 
 
 def test_it_is_run_by_a_user_that_owns_and_may_change_nothing_in_it() -> None:

@@ -22,12 +22,17 @@ from tests.serving import ROOT, Server, running
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
 
+PAGES = ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "benchmarks/README.md"]
+
 # Commands that serve until they are ended, or are this very run, and the test that runs each.
 ELSEWHERE = {
     "make run": "test_make_run_serves_the_samples",
     "make run PHOTOS=~/Pictures": "test_make_run_serves_a_folder_of_ones_own",
     "make test": "what CI runs, and so this",
     "make bench": "test_the_benchmarks_run",
+    "make container": "what make container-test calls, with buildah",
+    "docker run --rm -p 3000:3000 --read-only --tmpfs /tmp --cap-drop ALL bentolens:latest": "contained",
+    "make container-test": "what CI runs, beside this",
     "python cli.py serve catalogue --port 3000": "test_cli.test_serve_serves_and_a_taken_port_is_one_clear_line",
     "bentoml serve bentolens:latest": "test_bento.test_the_bento_serves_from_an_empty_folder",
     "LENS_CATALOGUE=catalogue bentoml serve service:ImageSearch": "conftest.server",
@@ -131,7 +136,7 @@ def test_every_verb_route_code_and_setting_is_in_the_readme(server: Server) -> N
             assert row[0] == str(field.default).lower(), name
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "benchmarks/README.md"])
+@pytest.mark.parametrize("page", [*PAGES, "docs/deploy.md", "docs/supply-chain.md"])
 def test_links_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8")):
         if not target.startswith("http"):

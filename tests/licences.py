@@ -1,4 +1,4 @@
-"""The packages of an image with their licences, as a table: python deploy/licences.py sbom.cdx.json"""
+"""The packages of an image with their licences, as a table: python -m tests.licences sbom.cdx.json"""
 
 from __future__ import annotations
 
