@@ -102,7 +102,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         memory = memory_after(folder, photos, Path(place) / "log")
         ends = [stops(folder, photos, Path(place) / "log") for _ in range(rounds)]
-    shown = table(f"{IMAGE}, ResNet50 over {folder.name}", "what", "")
+    shown = table("the image, and ResNet50 mounted over its catalogue", "what", "")
     for part, size in sizes.items():
         shown.add_row(f"unpacked, MB: {part}", f"{size:.0f}")
     for name, all_of in seconds.items():
