@@ -69,7 +69,8 @@ run: catalogue  ## set up, build the catalogue of PHOTOS (the samples) and serve
 # A catalogue that is named must be there; BentoML 1.4.39 containerizes from its temporary folder only (its issue 5566).
 container: $(WARM) $(if $(filter command line environment,$(origin CATALOGUE)),,catalogue)  ## the image of the catalogue, to be deployed
 	$(BIN)/python cli.py pack "$(CATALOGUE)"
-	bento=$$($(BIN)/bentoml build --bentofile $(BENTOFILE) --output tag | sed -n 's/^__tag__://p') && [ -n "$$bento" ] && \
+	@export PYTHONWARNINGS="ignore:The parameter"; \
+	  bento=$$($(BIN)/bentoml build --bentofile $(BENTOFILE) --output tag | sed -n 's/^__tag__://p') && [ -n "$$bento" ] && \
 	  cd "$$($(BIN)/python -c 'import tempfile; print(tempfile.gettempdir())')" && \
 	  "$(CURDIR)/$(BIN)/bentoml" containerize "$$bento" --backend $(BACKEND) --image-tag $(IMAGE) \
 	    $(if $(BASE_IMAGE),--opt build-arg=BASE_IMAGE=$(BASE_IMAGE)) $(CONTAINERIZE)

@@ -15,7 +15,7 @@ import pytest
 from index.families import FAMILIES
 from tests.contained import contained, image
 from tests.licences import table
-from tests.serving import READY_SECONDS, ROOT, Server, eventually, serving
+from tests.serving import ROOT, Server, eventually, free_port, serving
 
 MOST_BYTES = 1.2e9
 BUILD_TOOLS = {"gcc", "cc", "c++", "g++", "clang", "make", "ld", "as", "cmake", "uv"}
@@ -106,11 +106,14 @@ def kernel_is_loaded(server: Server) -> bool:
     return "libllvmlite.so" in libraries and worker.cpu_percent(0.5) < 5
 
 
-def test_the_port_that_a_platform_tells_is_taken(tmp_path: Path, photos: list[Path]) -> None:
-    command = contained(None, {"PORT": "12999"})
-    with (tmp_path / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+def test_the_port_that_a_platform_tells_is_taken(tmp_path: Path) -> None:
+    port = str(free_port())
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen(contained(None, {"PORT": port}), stdout=log, stderr=log) as process,
+    ):
         try:
-            eventually(lambda: ready("http://127.0.0.1:12999"), "not ready", READY_SECONDS)
+            eventually(lambda: ready(f"http://127.0.0.1:{port}"), "not ready")
         finally:
             process.terminate()
 
