@@ -49,9 +49,13 @@ class _PackageLocator(InTreeCacheLocator):
 
 
 CacheImpl._locator_classes.insert(0, _PackageLocator)
+try:
+    FAMILY = family_of(get_host_cpu_features())
+except RuntimeError:  # LLVM cannot tell, on some systems that are not x86-64
+    FAMILY = None
 # numba asks for its CPU once, when it is first used: so whatever is compiled imports this module before.
-if config.CPU_NAME is None and (family := family_of(get_host_cpu_features())):  # NUMBA_CPU_NAME goes before
-    config.CPU_NAME, config.CPU_FEATURES = family
+if FAMILY and config.CPU_NAME is None:  # NUMBA_CPU_NAME goes before
+    config.CPU_NAME, config.CPU_FEATURES = FAMILY
 
 DISPATCHERS: list[Any] = []  # all that was made by compiled()
 

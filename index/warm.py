@@ -41,11 +41,13 @@ def warm_kernels() -> None:
 def warm_every_kernel() -> None:
     """``warm_kernels`` for every family of CPUs, those that this machine does not belong to included: some 20 s.
 
-    Raises CalledProcessError when a family cannot be compiled for.
+    For this CPU alone where there are no families, as on ARM. Raises CalledProcessError when one cannot be compiled for.
     """
-    from index.compiled import DISPATCHERS
+    from index.compiled import DISPATCHERS, FAMILY
 
     warm_kernels()
+    if FAMILY is None:
+        return
     signatures = pickle.dumps([dispatcher.signatures for dispatcher in DISPATCHERS])
     for name, (_, options) in FAMILIES.items():
         # numba compiles for one CPU in one process. Compiling for signatures runs nothing, so any CPU can do it.
