@@ -1,62 +1,132 @@
-"""How a worker stops: what it has taken is answered first, whatever serves it (a container, a terminal, an orchestrator).
+"""How the service stops: what it has taken is answered first, whatever runs it (a container, a terminal, an orchestrator).
 
-Left alone, three things lose requests when the service is told to stop. BentoML tells all services at once, so the
-Extractor is gone while the door still has pictures to embed. uvicorn closes a connection that is idle at that moment,
-though its next request may be on the way. And the process that started the workers keeps the listening socket open until
-the end, so that whoever connects meanwhile waits in a queue that nobody serves. All of it is mended here and nowhere else;
+Left alone, four things lose requests when it is told to stop. BentoML tells all services at once, so the Extractor is gone
+while the door still has pictures to embed; and removes the Extractor's socket before that, so that no new connection to it
+can be made. uvicorn closes a connection that is idle at that moment, though its next request may be on the way. And the
+door's listening socket stays open until the end, in the process that started the workers and in all that inherited it, so
+that whoever connects meanwhile waits in a queue that nobody serves. All of it is mended here and nowhere else;
 tests/test_draining.py has the load that shows it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import atexit
+import os
 import socket
-from contextlib import suppress
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import psutil
 import uvicorn
 
-DOOR_SECONDS = 6.5  # then what is still not answered is given up: with the two below, a stop takes no more than 10 s
-EXTRACTOR_SECONDS = 8.0
+LEAD_SECONDS = 1.0  # what is given up is answered, with a 503, so long before the end
 CANCEL_SECONDS = 1
 IDLE_SECONDS = 1.0  # for which a connection that is kept alive may still bring a request
 STREAM_SECONDS = 2.0  # for which the page's streams, which last as long as it is open, are waited for
 TICK = 0.02
 
+_waiting: set[asyncio.Timeout] = set()
+_given_up = False
 
-def answer_before_stopping(*, door: bool) -> None:
-    """Have this process's server stop in order: the door when all it took is answered, others when no door is left."""
+
+def argument(name: str) -> str | None:
+    """The value of an argument of this process, or None: BentoML tells its workers what they are by their arguments."""
+    return dict(pairwise(sys.argv)).get(name)
+
+
+def answer_before_stopping(door: str, seconds: int) -> None:
+    """Have this process stop in order: the one that starts the others, a worker of the service ``door``, or of another.
+
+    ``seconds`` after it is told to stop, a door gives up what is not answered yet.
+    """
+    if (service := argument("--service-name")) is None:
+        _keep_what_workers_need()
+        return
+    _close_sockets_of_others()
     stop = uvicorn.Server.shutdown
 
     async def stop_in_order(server: uvicorn.Server, sockets: list[socket.socket] | None = None) -> None:
         server.config.timeout_graceful_shutdown = CANCEL_SECONDS
         with suppress(TimeoutError):
-            if door:
-                async with asyncio.timeout(DOOR_SECONDS):
+            async with asyncio.timeout(seconds + LEAD_SECONDS):
+                if service == door:
                     await _refuse_connections(server, sockets or [])
+                    asyncio.get_running_loop().call_later(seconds, _give_up)
                     await _answer_all(server)
-            else:
-                async with asyncio.timeout(EXTRACTOR_SECONDS):
-                    await _outlive_the_doors(server)
+                else:
+                    await _outlive(door, server)
         await stop(server, sockets)
 
     uvicorn.Server.shutdown = stop_in_order  # type: ignore[method-assign, assignment]
 
 
+@contextmanager
+def may_be_given_up(timeout: asyncio.Timeout) -> Iterator[None]:
+    """Let a stop end what is done within a timeout before its time; it is a TimeoutError then as well."""
+    _waiting.add(timeout)
+    try:
+        yield
+    finally:
+        _waiting.discard(timeout)
+
+
+def given_up() -> bool:
+    """Whether this process stops and has given up what was not answered yet."""
+    return _given_up
+
+
+def _give_up() -> None:
+    global _given_up
+    _given_up = True
+    for timeout in _waiting:
+        timeout.reschedule(asyncio.get_running_loop().time())
+
+
+def _keep_what_workers_need() -> None:
+    """In the process that starts the workers: let the door's socket go, and keep the others', when it is told to stop."""
+    from bentoml._internal.utils.circus import Arbiter
+    from circus.arbiter import Arbiter as Stopping
+
+    def stop(self: Any) -> Any:
+        for one in self.sockets.values():
+            if one.family != socket.AF_UNIX:
+                one.close()
+        atexit.register(self.exit_stack.close)  # it removes the folder of the sockets
+        return Stopping.stop(self)
+
+    Arbiter.stop = stop  # type: ignore[method-assign]
+
+
+def _close_sockets_of_others() -> None:
+    """Close the listening sockets that this process has inherited and does not serve: every worker gets those of all."""
+    for path in list(Path("/dev/fd").iterdir()):
+        with suppress(OSError):
+            number = int(path.name)
+            if path.name != argument("--fd") and stat.S_ISSOCK(os.fstat(number).st_mode):
+                with socket.socket(fileno=os.dup(number)) as one:
+                    listens = one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+                if listens:
+                    os.close(number)
+
+
 async def _refuse_connections(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
-    """Stop listening, in the process that shares the socket too: a client that connects from now on is refused at once."""
+    """Stop listening, but take those who have connected: once all who share the socket have closed it, others are refused."""
     listeners = [one.dup() for one in sockets]
-    for running in server.servers:  # it closes the sockets that were duplicated
+    for running in server.servers:  # it closes the sockets that were duplicated, a little later
         running.close()
+    await asyncio.sleep(TICK)
     connected = []
     for listener in listeners:
         listener.setblocking(False)
-        with suppress(OSError):  # nobody waits any more, or another worker has stopped it
+        with suppress(OSError):  # nobody waits any more
             while True:
                 connected.append(listener.accept()[0])
-        with suppress(OSError):
-            listener.shutdown(socket.SHUT_RDWR)
         listener.close()
     config, loop = server.config, asyncio.get_running_loop()
     for one in connected:
@@ -92,16 +162,21 @@ async def _answer_all(server: uvicorn.Server) -> None:
         await asyncio.sleep(TICK)
 
 
-async def _outlive_the_doors(server: uvicorn.Server) -> None:
-    """Return when none of the processes that were started beside this one takes requests any more."""
-    with suppress(psutil.Error):
-        starter = psutil.Process().parent()
-        while starter and not server.force_exit and any(map(_is_door, starter.children())):
-            await asyncio.sleep(TICK)
+async def _outlive(door: str, server: uvicorn.Server) -> None:
+    """Return when none of the processes that were started beside this one is a worker of the service ``door`` any more."""
+    starter = psutil.Process().parent()
+    while starter and not server.force_exit:
+        try:
+            if not any(_is_worker(child, door) for child in starter.children()):
+                return
+        except psutil.Error:  # the starter is gone
+            return
+        await asyncio.sleep(5 * TICK)
 
 
-def _is_door(process: psutil.Process) -> bool:
+def _is_worker(process: psutil.Process, service: str) -> bool:
     try:
-        return process.status() != psutil.STATUS_ZOMBIE and "ImageSearch" in process.cmdline()
-    except psutil.NoSuchProcess:
+        words = process.cmdline()
+    except psutil.Error:
         return False
+    return ("--service-name", service) in pairwise(words)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import bentoml
 import numpy as np
 from bentoml.exceptions import ServiceUnavailable
 
-from draining import answer_before_stopping
+from draining import answer_before_stopping, argument
 from model import Engine, ModelFault, open_proved
 from packing import MODEL_NAME
 from settings import SettingsFault, read_settings
@@ -51,9 +50,8 @@ def _open_early() -> Future[Engine]:
     return opener.submit(open_proved, catalogue_folder() / "extractor", SETTINGS.engine, threads)
 
 
-_RUNS_EXTRACTOR = ("--service-name", "Extractor") in zip(sys.argv, sys.argv[1:], strict=False)
-_EARLY = _open_early() if _RUNS_EXTRACTOR else None
-answer_before_stopping(door=not _RUNS_EXTRACTOR)
+_EARLY = _open_early() if argument("--service-name") == "Extractor" else None
+answer_before_stopping("ImageSearch", SETTINGS.stop)
 
 
 # A line for each call in the log would say what the door's line says already.
@@ -94,4 +92,4 @@ class Extractor:
 
 def is_worker() -> bool:
     """Whether this process is one that BentoML has started to run a service, and not the one that starts them."""
-    return "--service-name" in sys.argv
+    return argument("--service-name") is not None

@@ -33,6 +33,7 @@ from contract import (
     status_of,
 )
 from demo import LazyPage, PageAnswer, PageHit, PageParts, PageRefusal
+from draining import given_up, may_be_given_up
 from embedding_client import EmbeddingClient, batch_without_waiting
 from forms import (
     ItemsFields,
@@ -71,15 +72,17 @@ def answered(route: Callable[..., Awaitable[BaseModel]]) -> Callable[..., Awaita
     async def respond(self: Any, ctx: bentoml.Context, **unread: Any) -> Response:
         sole: ErrorAnswer | None = None
         try:
-            async with asyncio.timeout(SETTINGS.timeout):
-                answer = await route(self, ctx)
+            async with asyncio.timeout(SETTINGS.timeout) as limit:
+                with may_be_given_up(limit):
+                    answer = await route(self, ctx)
             if isinstance(answer, ListAnswer) and (sole := answer.sole_error()):
                 body = json.dumps(sole.model_dump() | answer.model_dump(mode="json"))
             else:
                 body = answer.model_dump_json()
         except Exception as error:
             if isinstance(error, TimeoutError):
-                error = RequestFault(TIMED_OUT, f"there was no answer within {SETTINGS.timeout} s")
+                told = "before the service stopped" if given_up() else f"within {SETTINGS.timeout} s"
+                error = RequestFault(TIMED_OUT, f"there was no answer {told}")
             sole = error_answer(error)
             body = sole.model_dump_json()
             if (status := status_of(sole)) >= 500:

@@ -203,6 +203,7 @@ def _item(item_id: int, key: Any, sha256: Any, added_at: Any, metadata: Any) -> 
 
 def open_catalogue(folder: Path) -> Catalogue:
     """Open the catalogue in ``folder``. Raises CatalogueNotFound, CatalogueMismatch (its format) or DamagedIndex."""
+    check_readable(folder)
     database = Reading(open_database(folder))
     try:
         info = read_info(database, folder)
@@ -220,6 +221,15 @@ def open_catalogue(folder: Path) -> Catalogue:
     except BaseException:
         database.close()
         raise
+
+
+def check_readable(folder: Path) -> None:
+    """Raise CatalogueNotFound where this user may not read all of a catalogue, as happens to one that is mounted."""
+    for path in (folder, *folder.rglob("*")) if folder.is_dir() else ():
+        if not os.access(path, os.R_OK | os.X_OK if path.is_dir() else os.R_OK):
+            raise CatalogueNotFound(
+                f"{path} is there, but user {os.getuid()} may not read it; let all read it: chmod -R a+rX {folder}"
+            )
 
 
 def read_info(database: Reading, folder: Path) -> CatalogueInfo:

@@ -61,10 +61,10 @@ def warm_every_kernel() -> None:
 
 
 def _compile_what_is_told() -> None:
-    from index import kernel
     from index.compiled import DISPATCHERS
+    from index.loading import kernel
 
-    assert kernel
+    kernel()
     for dispatcher, signatures in zip(DISPATCHERS, pickle.load(sys.stdin.buffer), strict=True):
         for signature in signatures:
             dispatcher.compile(signature)

@@ -53,9 +53,22 @@ def contained(catalogue: Path | None, settings: dict[str, str], *arguments: str)
     user, _, group = image().user.partition(":")
     mounts = ["--ro-bind", str(catalogue), "/catalogue"] if catalogue else []
     variables = [word for pair in (image().environment | settings).items() for word in ("--setenv", *pair)]
+    # Root prepares the place, and becomes the image's user in it for good: in a user namespace of bubblewrap's own, that
+    # user would be root under another name, and be let at root's files.
+    root = [word for one in ("SETUID", "SETGID", "SETPCAP") for word in ("--cap-add", f"CAP_{one}")]
+    become = ["setpriv", "--reuid", user, "--regid", group, "--clear-groups", "--no-new-privs", "--bounding-set=-all"]
     return [
-        *("bwrap", "--die-with-parent", "--unshare-user", "--unshare-pid", "--unshare-ipc", "--as-pid-1"),
-        *("--uid", user, "--gid", group, "--cap-drop", "ALL", "--clearenv", *variables),
+        *(
+            "bwrap",
+            "--die-with-parent",
+            "--unshare-pid",
+            "--unshare-ipc",
+            "--as-pid-1",
+            *root,
+            "--clearenv",
+            *variables,
+        ),
         *("--ro-bind", str(image().root), "/", "--ro-bind", "/sys", "/sys", "--proc", "/proc", "--dev", "/dev"),
-        *("--tmpfs", "/tmp", *mounts, "--chdir", image().folder, "--", *image().entrypoint, *arguments),
+        *("--perms", "1777", "--tmpfs", "/tmp", *mounts, "--chdir", image().folder),
+        *("--", *become, "--inh-caps=-all", *image().entrypoint, *arguments),
     ]

@@ -40,8 +40,7 @@ class Server:
     @property
     def main(self) -> psutil.Process:
         """The process that is told to stop: the first one in a container."""
-        started = psutil.Process(self.pid)
-        return started.children()[0] if IMAGE else started
+        return first_process(self.pid)
 
     def search(self, *images: bytes, **fields: Any) -> httpx.Response:
         """POST /search."""
@@ -55,6 +54,15 @@ class Server:
     def json(self, route: str, body: Any) -> httpx.Response:
         """POST a JSON body."""
         return httpx.post(f"{self.url}/{route}", json=body, timeout=60)
+
+
+def first_process(pid: int) -> psutil.Process:
+    """The process that a runtime would signal: the one that was started, or the first in the container that it started."""
+    started = psutil.Process(pid)
+    if IMAGE:
+        eventually(lambda: bool(started.children()), "the container has no process")
+        return started.children()[0]
+    return started
 
 
 def eventually(holds: Callable[[], bool], what: str, seconds: float = READY_SECONDS) -> None:

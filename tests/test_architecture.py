@@ -28,7 +28,17 @@ MAY = {
     "shell": {"model", "index", "settings", "sources"},
     "draining": set(),
     "extracting": {"model", "draining", "packing", "settings"},
-    "service": {"model", "index", "demo", "answering", "contract", "embedding_client", "extracting", "forms"},
+    "service": {
+        "model",
+        "index",
+        "demo",
+        "answering",
+        "contract",
+        "draining",
+        "embedding_client",
+        "extracting",
+        "forms",
+    },
     "cli": {
         "model",
         "index",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import stat
 import subprocess
+import time
 from pathlib import Path
 
 import httpx
@@ -15,7 +17,7 @@ import pytest
 from index.families import FAMILIES
 from tests.contained import contained, image
 from tests.licences import table
-from tests.serving import ROOT, Server, eventually, free_port, serving
+from tests.serving import ROOT, Server, eventually, first_process, free_port, serving
 
 MOST_BYTES = 1.2e9
 BUILD_TOOLS = {"gcc", "cc", "c++", "g++", "clang", "make", "ld", "as", "cmake", "uv"}
@@ -123,6 +125,34 @@ def ready(url: str) -> bool:
         return httpx.get(f"{url}/readyz").status_code == 200
     except httpx.TransportError:
         return False
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.4, 0.8, 1.2, 1.6])
+def test_told_to_stop_while_it_starts_it_stops(seconds: float, tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as log, subprocess.Popen(contained(None, {}), stdout=log, stderr=log) as process:
+        time.sleep(seconds)
+        first_process(process.pid).terminate()
+        process.wait(10)
+
+
+def test_what_runs_has_the_images_user_and_no_privilege(tmp_path: Path) -> None:
+    with serving(None, tmp_path / "log") as server:
+        for one in server.main.children(recursive=True):
+            status = dict(line.split(":\t", 1) for line in Path(f"/proc/{one.pid}/status").read_text().splitlines())
+            assert {*status["Uid"].split(), *status["Gid"].split()} == {image().user.partition(":")[0]}
+            assert {int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
+            assert status["NoNewPrivs"] == "1"
+
+
+@pytest.mark.parametrize("hidden", [".", "catalogue.sqlite", "extractor", "extractor/graph.bin", "base-000001.hnsw"])
+def test_a_catalogue_that_the_user_may_not_read_is_one_clear_line(hidden: str, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    shutil.copytree(image().root / "catalogue", mine)
+    (mine / hidden).chmod(0)
+    done = subprocess.run(contained(mine, {}, "serve"), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "may not read" in done.stderr.strip().splitlines()[-1]
 
 
 def test_a_folder_that_is_no_catalogue_is_one_clear_line(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ ELSEWHERE = {
     "make test": "what CI runs, and so this",
     "make bench": "test_the_benchmarks_run",
     "make container": "what make container-test calls, with buildah",
-    "docker run --rm -p 3000:3000 --read-only --tmpfs /tmp --cap-drop ALL bentolens:latest": "contained",
+    "docker run --rm -p 127.0.0.1:3000:3000 --read-only --tmpfs /tmp --cap-drop ALL bentolens:latest": "contained",
     "make container-test": "what CI runs, beside this",
     "python cli.py serve catalogue --port 3000": "test_cli.test_serve_serves_and_a_taken_port_is_one_clear_line",
     "bentoml serve bentolens:latest": "test_bento.test_the_bento_serves_from_an_empty_folder",

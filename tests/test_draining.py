@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,7 +14,7 @@ import psutil
 import pytest
 
 from tests.hammer import FORM, HEAD, hammer
-from tests.serving import Server, serving
+from tests.serving import Server, eventually, serving
 
 STOP_SECONDS = 10
 
@@ -39,6 +40,40 @@ def test_no_request_is_lost_under_load(workers: str, catalogue: Path, photos: li
     assert counts["refused"] == 32, counts
     assert counts["late"] > 0, counts
     assert counts["200"] + counts["refused"] == counts.total() - counts["late"], counts
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_request_that_needs_a_new_connection_inside_is_answered(
+    workers: str, catalogue: Path, photos: list[Path], tmp_path: Path
+) -> None:
+    pictures = [path.read_bytes() for path in photos]
+    with serving(catalogue, tmp_path / "log", LENS_WORKERS=workers) as server, ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(server.search, *pictures, *pictures[:5]) for _ in range(4)]
+        time.sleep(0.2)
+        assert stop(server) < STOP_SECONDS
+        assert [answer.result().status_code for answer in answers] == [200] * 4
+
+
+def test_a_worker_that_is_told_to_stop_leaves_the_others_at_work(
+    catalogue: Path, photos: list[Path], tmp_path: Path
+) -> None:
+    with serving(catalogue, tmp_path / "log", LENS_WORKERS="2") as server:
+        one = server.workers("ImageSearch")[0]
+        one.terminate()
+        eventually(lambda: one.status() == psutil.STATUS_ZOMBIE, "the worker is still there")  # BentoML reaps it later
+        for photo in photos[:5]:
+            assert server.search(photo.read_bytes()).status_code == 200
+
+
+def test_what_cannot_be_answered_in_time_is_told_so(catalogue: Path, photos: list[Path], tmp_path: Path) -> None:
+    with serving(catalogue, tmp_path / "log", LENS_STOP="0") as server, ThreadPoolExecutor(1) as pool:
+        pictures = [path.read_bytes() for path in photos]
+        asked = pool.submit(server.search, *pictures, *pictures[:5])
+        time.sleep(0.1)
+        assert stop(server) < STOP_SECONDS
+        answer = asked.result()
+    assert answer.status_code == 503
+    assert answer.json()["error"]["message"] == "there was no answer before the service stopped"
 
 
 def test_an_open_page_does_not_hold_it_up(catalogue: Path, tmp_path: Path) -> None:
