@@ -22,5 +22,7 @@ rm -rf "$BENTOML_HOME"
 make --no-print-directory container BACKEND=buildah BASE_IMAGE="$base" IMAGE="$BENTOLENS_IMAGE" \
   CONTAINERIZE="--opt isolation=chroot --opt network=host --opt layers"
 tests="tests/test_container.py tests/test_service.py tests/test_requests.py tests/test_page.py tests/test_draining.py"
+offline() { unshare --net bash -c 'ip link set lo up && exec "$@"' - .venv/bin/python -m "$@"; }
 # shellcheck disable=SC2086
-exec unshare --net bash -c 'ip link set lo up && exec "$@"' - .venv/bin/python -m pytest ${TESTS:-$tests}
+offline pytest ${TESTS:-$tests}
+[ -n "${TESTS:-}" ] || offline benchmarks.container --quick
