@@ -117,7 +117,7 @@ def test_the_port_that_a_platform_tells_is_taken(tmp_path: Path) -> None:
         try:
             eventually(lambda: ready(f"http://127.0.0.1:{port}"), "not ready")
         finally:
-            process.terminate()
+            first_process(process.pid).terminate()  # the container, and not what runs it
 
 
 def ready(url: str) -> bool:
