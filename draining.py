@@ -70,6 +70,8 @@ def answer_before_stopping(door: str, seconds: int) -> None:
 def may_be_given_up(timeout: asyncio.Timeout) -> Iterator[None]:
     """Let a stop end what is done within a timeout before its time; it is a TimeoutError then as well."""
     _waiting.add(timeout)
+    if _given_up:  # it came on a connection that was still open
+        _end(timeout)
     try:
         yield
     finally:
@@ -85,7 +87,11 @@ def _give_up() -> None:
     global _given_up
     _given_up = True
     for timeout in _waiting:
-        timeout.reschedule(asyncio.get_running_loop().time())
+        _end(timeout)
+
+
+def _end(timeout: asyncio.Timeout) -> None:
+    timeout.reschedule(asyncio.get_running_loop().time())
 
 
 def _keep_what_workers_need() -> None:

@@ -29,6 +29,14 @@ def stop(server: Server) -> float:
     return time.monotonic() - start
 
 
+def connected(server: Server) -> int:
+    """How many connections this process has to the server."""
+    there = psutil.Process().net_connections("tcp")
+    return sum(
+        one.status == "ESTABLISHED" and one.raddr.port == urlsplit(server.url).port for one in there if one.raddr
+    )
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_no_request_is_lost_under_load(workers: str, catalogue: Path, photos: list[Path], tmp_path: Path) -> None:
     pictures = [path.read_bytes() for path in photos[:20]]
@@ -49,7 +57,7 @@ def test_a_request_that_needs_a_new_connection_inside_is_answered(
     pictures = [path.read_bytes() for path in photos]
     with serving(catalogue, tmp_path / "log", LENS_WORKERS=workers) as server, ThreadPoolExecutor(4) as pool:
         answers = [pool.submit(server.search, *pictures, *pictures[:5]) for _ in range(4)]
-        time.sleep(0.2)
+        eventually(lambda: connected(server) == 4, "nobody has connected")
         assert stop(server) < STOP_SECONDS
         assert [answer.result().status_code for answer in answers] == [200] * 4
 
@@ -66,10 +74,11 @@ def test_a_worker_that_is_told_to_stop_leaves_the_others_at_work(
 
 
 def test_what_cannot_be_answered_in_time_is_told_so(catalogue: Path, photos: list[Path], tmp_path: Path) -> None:
-    with serving(catalogue, tmp_path / "log", LENS_STOP="0") as server, ThreadPoolExecutor(1) as pool:
-        pictures = [path.read_bytes() for path in photos]
-        asked = pool.submit(server.search, *pictures, *pictures[:5])
-        time.sleep(0.1)
+    told = {"LENS_STOP": "0", "LENS_MAX_IMAGES": "1000", "LENS_CACHE": "0"}
+    with serving(catalogue, tmp_path / "log", **told) as server, ThreadPoolExecutor(1) as pool:
+        pictures = [path.read_bytes() + bytes([turn]) for turn in range(16) for path in photos]  # seconds of work
+        asked = pool.submit(server.search, *pictures)
+        eventually(lambda: connected(server) == 1, "nobody has connected")
         assert stop(server) < STOP_SECONDS
         answer = asked.result()
     assert answer.status_code == 503
