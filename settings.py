@@ -53,7 +53,7 @@ class Settings(BaseModel):
     cache: int = Field(4096, ge=0, description="recent pictures whose embeddings each process remembers; 0 for none")
     timeout: Positive = Field(60, description="seconds after which a request is given up")
     stop: int = Field(
-        7, ge=0, description="seconds for which a service that is told to stop still answers what it has taken"
+        6, ge=0, description="seconds for which a service that is told to stop still answers what it has taken"
     )
     demo: bool = Field(True, description="whether the page is served at /demo")
 
