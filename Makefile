@@ -68,6 +68,7 @@ run: catalogue  ## set up, build the catalogue of PHOTOS (the samples) and serve
 
 # A catalogue that is named must be there; BentoML 1.4.39 containerizes from its temporary folder only (its issue 5566).
 container: $(WARM) $(if $(filter command line environment,$(origin CATALOGUE)),,catalogue)  ## the image of the catalogue, to be deployed
+	@command -v "$(BACKEND)" >/dev/null || { echo "error: there is no $(BACKEND) here; install it, or choose BACKEND=docker, podman or buildah" >&2; exit 1; }
 	$(BIN)/python cli.py pack "$(CATALOGUE)"
 	@export PYTHONWARNINGS="ignore:The parameter"; \
 	  bento=$$($(BIN)/bentoml build --bentofile $(BENTOFILE) --output tag | sed -n 's/^__tag__://p') && [ -n "$$bento" ] && \
