@@ -6,7 +6,7 @@ import asyncio
 import base64
 import functools
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from contract import (
     found,
     item_body,
 )
-from embedding_cache import Embedded, EmbeddingCache, Work
+from embedding_cache import Embedded, EmbeddingCache, Gate, Work
 from index import Allowed, Catalogue, Hit, open_catalogue
 from model import ExtractorCard, ImageFault, Limits, Preprocessing, read_card, read_picture
 from settings import Settings
@@ -50,6 +50,8 @@ class Query:
     itself: int | None = None
 
 
+# Is told of each query that was answered without a filter: its vector, the scores of its hits, k, and the item it is.
+Watch = Callable[[NDArray[np.float32], Sequence[float], int, int | None], None]
 Asked = bytes | Query | Exception  # a picture as sent, a query that needs no embedding, or what was wrong with it
 
 
@@ -115,14 +117,26 @@ def milliseconds_since(begun: float) -> float:
 
 
 class Answers:
-    """Answers requests over one catalogue: decodes and searches on threads, embeds where it is told to."""
+    """Answers requests over one catalogue: decodes and searches on threads, embeds where it is told to.
 
-    def __init__(self, catalogue: Catalogue, card: ExtractorCard, embedder: Embedder, settings: Settings) -> None:
+    ``gate`` is asked before pictures are decoded, and may refuse them by raising; ``watch`` is told of the answers.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        card: ExtractorCard,
+        embedder: Embedder,
+        settings: Settings,
+        gate: Gate | None = None,
+        watch: Watch | None = None,
+    ) -> None:
+        self._watch = watch
         self._catalogue = catalogue
         self._card = card
         self._embedder = embedder
         self._ef = settings.ef
-        self._cache = EmbeddingCache(self._decode_and_embed, settings.cache)
+        self._cache = EmbeddingCache(self._decode_and_embed, settings.cache, gate)
         limits = Limits(bytes=settings.max_bytes, pixels=settings.max_pixels)
         self._decode = functools.partial(to_pixels, preprocessing=card.preprocessing, limits=limits)
         self._threads = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
@@ -130,17 +144,22 @@ class Answers:
     async def search(self, asked: Sequence[Asked], k: int, where: object = None) -> SearchAnswer:
         """Search for each thing asked, in order, among the items that the filter ``where`` allows.
 
-        Raises WrongFilter, and RequestFault when the embedder does not answer.
+        Raises WrongFilter, and RequestFault when the embedder does not answer or the gate refuses.
         """
         begun = time.perf_counter()
         allowed = None if where is None else await asyncio.to_thread(self._catalogue.allow, where)
         filtered = {} if where is None else {"filter": milliseconds_since(begun)}
         queries, timings = await self._embedded(asked)
         timings = filtered | timings
-        return await asyncio.to_thread(search_answer, self._catalogue, queries, k, self._ef, timings, allowed)
+        answer = await asyncio.to_thread(search_answer, self._catalogue, queries, k, self._ef, timings, allowed)
+        if self._watch and where is None:
+            for query, result in zip(queries, answer.results, strict=True):
+                if isinstance(query, Query) and not isinstance(result, ErrorAnswer):
+                    self._watch(query.vector, [hit.score for hit in result.hits], k, query.itself)
+        return answer
 
     async def embed(self, images: Sequence[Asked]) -> EmbedAnswer:
-        """Embed each picture, in order. Raises RequestFault when the embedder does not answer."""
+        """Embed each picture, in order. Raises RequestFault when the embedder does not answer or the gate refuses."""
         queries, timings = await self._embedded(images)
         return EmbedAnswer(
             embeddings=[error_answer(one) if isinstance(one, Exception) else one.vector.tolist() for one in queries],

@@ -111,24 +111,44 @@ class Kind:
     code: str
     status: HTTPStatus
     hint: str
+    retry_after: int | None = None  # seconds
 
 
 class RequestFault(Exception):
-    """A request that cannot be answered as it is; carries its own kind."""
+    """A request that cannot be answered as it is; carries its own kind, and after how many seconds to try again."""
 
-    def __init__(self, kind: Kind, message: str) -> None:
+    def __init__(self, kind: Kind, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)
         self.kind = kind
+        self.retry_after = retry_after or kind.retry_after
 
 
-BAD_REQUEST = Kind("bad_request", HTTPStatus.BAD_REQUEST, "see /docs.json for what this route takes")
-WRONG_MEDIA = Kind("wrong_media_type", HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "see /docs.json for what this route takes")
-INVALID_FIELD = Kind("invalid_field", HTTPStatus.UNPROCESSABLE_ENTITY, "see /docs.json for what this route takes")
+SEE_DOCS = "see /docs.json for what this route takes"
+SEND_KEY = "send Authorization: Bearer KEY, with a key that the operator has given you"
+LATER = "try again after the seconds that the header Retry-After names"
+
+BAD_REQUEST = Kind("bad_request", HTTPStatus.BAD_REQUEST, SEE_DOCS)
+WRONG_MEDIA = Kind("wrong_media_type", HTTPStatus.UNSUPPORTED_MEDIA_TYPE, SEE_DOCS)
+INVALID_FIELD = Kind("invalid_field", HTTPStatus.UNPROCESSABLE_ENTITY, SEE_DOCS)
+NO_KEY = Kind("key_required", HTTPStatus.UNAUTHORIZED, SEND_KEY)
+WRONG_KEY = Kind("wrong_key", HTTPStatus.UNAUTHORIZED, SEND_KEY)
+NOT_LOCAL = Kind(
+    "key_required", HTTPStatus.UNAUTHORIZED, "the operator sets LENS_KEYS_FILE, or LENS_OPEN=1 to answer everyone"
+)
+SCOPE_MISSING = Kind("scope_missing", HTTPStatus.FORBIDDEN, "use a key that has the scope")
+NO_ROUTE = Kind("no_such_route", HTTPStatus.NOT_FOUND, "see /docs.json for the routes")
+WRONG_METHOD = Kind("wrong_method", HTTPStatus.METHOD_NOT_ALLOWED, "see /docs.json for the routes")
+BUSY = Kind("busy", HTTPStatus.TOO_MANY_REQUESTS, LATER)
+RATE_LIMITED = Kind("rate_limited", HTTPStatus.TOO_MANY_REQUESTS, LATER)
+URL_REFUSED = Kind(
+    "url_refused", HTTPStatus.UNPROCESSABLE_ENTITY, "send the picture itself, or a URL of a host that is allowed here"
+)
+URL_UNAVAILABLE = Kind("url_unavailable", HTTPStatus.BAD_REQUEST, "check the URL, or send the picture itself")
 NOT_FOUND = Kind("item_not_found", HTTPStatus.NOT_FOUND, "use an id or key that a search or a build has named")
 BODY_TOO_LARGE = Kind(
     "request_too_large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "send fewer or smaller pictures in one request"
 )
-NOT_READY = Kind("extractor_unavailable", HTTPStatus.SERVICE_UNAVAILABLE, "try again in a few seconds")
+NOT_READY = Kind("extractor_unavailable", HTTPStatus.SERVICE_UNAVAILABLE, "try again in a few seconds", 2)
 TIMED_OUT = Kind("timed_out", HTTPStatus.SERVICE_UNAVAILABLE, "try again later, or with fewer pictures in one request")
 UNEXPECTED = Kind("internal_error", HTTPStatus.INTERNAL_SERVER_ERROR, "report this with the server's log")
 
@@ -157,8 +177,15 @@ KINDS: tuple[tuple[type[Exception], Kind], ...] = (
     (ModelFault, Kind("model_unavailable", HTTPStatus.SERVICE_UNAVAILABLE, "the operator must see to the model")),
 )
 
-REQUEST_KINDS = (BAD_REQUEST, WRONG_MEDIA, INVALID_FIELD, NOT_FOUND, BODY_TOO_LARGE, NOT_READY, TIMED_OUT, UNEXPECTED)
-STATUSES: dict[str, int] = {kind.code: kind.status for kind in (*REQUEST_KINDS, *(kind for _, kind in KINDS))}
+REQUEST_KINDS = (
+    *(BAD_REQUEST, WRONG_MEDIA, INVALID_FIELD, NOT_FOUND, BODY_TOO_LARGE, NOT_READY, TIMED_OUT, UNEXPECTED),
+    *(NO_KEY, WRONG_KEY, SCOPE_MISSING, NO_ROUTE, WRONG_METHOD, BUSY, RATE_LIMITED, URL_REFUSED, URL_UNAVAILABLE),
+)
+ALL_KINDS = (*REQUEST_KINDS, *(kind for _, kind in KINDS))
+STATUSES: dict[str, int] = {kind.code: kind.status for kind in ALL_KINDS}
+ERROR_KINDS: dict[HTTPStatus, list[Kind]] = {
+    status: [kind for kind in ALL_KINDS if kind.status == status] for status in {kind.status for kind in ALL_KINDS}
+}
 
 
 def kind_of(error: Exception) -> Kind:
@@ -175,6 +202,11 @@ def error_answer(error: Exception) -> ErrorAnswer:
     # What a caller sent may be quoted in it: too long to repeat, or half a surrogate pair, which no answer can carry.
     message = message.encode("utf-8", "backslashreplace").decode()
     message = message if len(message) <= LONGEST_MESSAGE else message[:LONGEST_MESSAGE] + "…"
+    return error_answer_of(kind, message)
+
+
+def error_answer_of(kind: Kind, message: str) -> ErrorAnswer:
+    """The body that tells an error of a kind."""
     return ErrorAnswer(error=ErrorBody(code=kind.code, message=message, hint=kind.hint))
 
 

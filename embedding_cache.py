@@ -10,16 +10,13 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import Counter
 
-PICTURES = Counter(
-    "bentolens_pictures",
-    "Pictures asked for, by how their embedding was had: computed, shared with a request in flight, or remembered",
-    ["embedding"],
-)
+from observing import PICTURES
+
 INLINE_BYTES = 2**20  # what takes a millisecond to hash; more is hashed on a thread
 
 
@@ -46,17 +43,31 @@ class Work:
 Embed = Callable[[Sequence[bytes]], Awaitable[Work]]
 
 
-class EmbeddingCache:
-    """Embeds pictures by ``embed``, but for those that it remembers (at most ``size``) or is embedding already."""
+class Gate(Protocol):
+    """What is asked before work is begun, and may refuse it by raising; and is told of its end."""
 
-    def __init__(self, embed: Embed, size: int) -> None:
+    def enter(self, count: int) -> None: ...
+
+    def leave(self, count: int, done: int) -> None: ...
+
+    def start_anew(self) -> None: ...
+
+
+class EmbeddingCache:
+    """Embeds pictures by ``embed``, but for those that it remembers (at most ``size``) or is embedding already.
+
+    ``gate`` is asked before a picture is decoded; what needs no work passes it by.
+    """
+
+    def __init__(self, embed: Embed, size: int, gate: Gate | None = None) -> None:
         self._embed = embed
         self._size = size
+        self._gate = gate
         self._remembered: OrderedDict[bytes, Embedded] = OrderedDict()
         self._in_flight: dict[bytes, tuple[asyncio.Task[Work], int]] = {}
 
     async def embed(self, pictures: Sequence[bytes]) -> Work:
-        """The pictures' embeddings or faults, in order. Raises what ``embed`` raises."""
+        """The pictures' embeddings or faults, in order. Raises what ``embed`` and the gate raise."""
         large = sum(map(len, pictures)) > INLINE_BYTES
         keys = await asyncio.to_thread(_digests, pictures) if large else _digests(pictures)
         known = {key: replace(one, batch_size=None) for key in keys if (one := self._recall(key))}
@@ -82,6 +93,8 @@ class EmbeddingCache:
         return self._remembered.get(key)
 
     def _start(self, fresh: dict[bytes, bytes]) -> asyncio.Task[Work]:
+        if self._gate:
+            self._gate.enter(len(fresh))
         task = asyncio.ensure_future(self._embed(list(fresh.values())))
         self._in_flight |= {key: (task, place) for place, key in enumerate(fresh)}
         task.add_done_callback(lambda done: self._finish(list(fresh), done))
@@ -91,7 +104,12 @@ class EmbeddingCache:
         for key in keys:
             del self._in_flight[key]
         if task.cancelled() or task.exception():  # told to those who wait, if anyone still does
+            if self._gate:
+                self._gate.leave(len(keys), 0)
+                self._gate.start_anew()
             return
+        if self._gate:
+            self._gate.leave(len(keys), sum(isinstance(one, Embedded) for one in task.result().done))
         for key, one in zip(keys, task.result().done, strict=True):
             if isinstance(one, Embedded) and self._size:
                 self._remembered[key] = replace(one, vector=one.vector.copy())  # not a view that keeps its whole batch

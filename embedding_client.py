@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ from bentoml.exceptions import BentoMLException, ServiceUnavailable
 from numpy.typing import NDArray
 
 from contract import NOT_READY, RequestFault
+from observing import BATCH_PICTURES, STEP_SECONDS
 
 PROBE_SECONDS = 5
 ATTEMPTS = 2  # embedding has no side effect, so a connection that was closed under a call is worth one more
@@ -29,6 +31,15 @@ ATTEMPTS = 2  # embedding has no side effect, so a connection that was closed un
 def batch_without_waiting() -> None:
     """Have BentoML's batcher start a batch as soon as the network is free; what arrives meanwhile is the next one."""
     Optimizer.wait = property(lambda self: 0.0, lambda self, value: None)  # type: ignore[assignment]
+
+
+def _observe(seconds: float, rows: NDArray[np.float32]) -> None:
+    """Tell the metrics how long one call waited for the network, and how long the network ran for it."""
+    ran = float(rows[:, -1].max()) / 1000
+    STEP_SECONDS.labels("network").observe(ran)
+    STEP_SECONDS.labels("wait").observe(max(0.0, seconds - ran))
+    for size in rows[:, -2].tolist():
+        BATCH_PICTURES.observe(size)
 
 
 class EmbeddingClient:
@@ -54,8 +65,10 @@ class EmbeddingClient:
 
         for attempt in range(1, ATTEMPTS + 1):
             try:
+                begun = time.perf_counter()
                 rows = await self._call.embed(pixels)
-                return rows[:, :-1], [int(size) for size in rows[:, -1]]
+                _observe(time.perf_counter() - begun, rows)
+                return rows[:, :-2], [int(size) for size in rows[:, -2]]
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
                 if attempt == ATTEMPTS:
                     raise RequestFault(NOT_READY, "the feature extractor closed the connection") from error

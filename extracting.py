@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,8 +19,10 @@ from bentoml.exceptions import ServiceUnavailable
 
 from draining import answer_before_stopping, argument
 from model import Engine, ModelFault, open_proved
+from observing import log_as
 from packing import MODEL_NAME
 from settings import SettingsFault, read_settings
+from supervising import look_after_workers
 
 log = logging.getLogger("bentoml.bentolens")
 
@@ -38,6 +41,11 @@ if PACKED is not None and PACKED.stored is None:
 TRAFFIC = {"timeout": SETTINGS.timeout + 10}
 
 
+def is_worker() -> bool:
+    """Whether this process is one that BentoML has started to run a service, and not the one that starts them."""
+    return argument("--service-name") is not None
+
+
 def catalogue_folder() -> Path:
     """The catalogue that is to be served."""
     return SETTINGS.catalogue or Path(PACKED.stored.path)  # type: ignore[union-attr]
@@ -52,6 +60,9 @@ def _open_early() -> Future[Engine]:
 
 _EARLY = _open_early() if argument("--service-name") == "Extractor" else None
 answer_before_stopping("ImageSearch", SETTINGS.stop)
+log_as(SETTINGS.log)
+if not is_worker():
+    look_after_workers()
 
 
 # A line for each call in the log would say what the door's line says already.
@@ -75,21 +86,21 @@ class Extractor:
             self._fault = "the feature extractor cannot be started; the log says why"
             log.exception("the engine cannot be opened")
 
-    # What the dispatcher expects to miss max_latency_ms it drops with a bare 503; the request's own timeout is enough.
+    # What the dispatcher expects to miss max_latency_ms it drops with a bare 503; the door has refused what is too much.
     @bentoml.api(batchable=True, max_batch_size=SETTINGS.max_batch, max_latency_ms=SETTINGS.timeout * 1000)
     def embed(self, pixels: np.ndarray) -> np.ndarray:
-        """Unit vectors of uint8 pixels [n, height, width, 3], float32 [n, dim + 1]; the last column is the batch's size."""
+        """Unit vectors of uint8 pixels [n, height, width, 3], and two columns more, float32 [n, dim + 2].
+
+        They are the batch's size, and the milliseconds for which the network ran.
+        """
         if self._fault:
             raise ServiceUnavailable(self._fault)
-        size = np.full((len(pixels), 1), len(pixels), np.float32)
-        return np.hstack([self._engine.embed(pixels), size])
+        begun = time.perf_counter()
+        vectors = self._engine.embed(pixels)
+        facts = [len(pixels), (time.perf_counter() - begun) * 1000]
+        return np.hstack([vectors, np.full((len(pixels), 2), facts, np.float32)])
 
     @bentoml.api
     def fault(self) -> str:
         """Why this cannot be used, or nothing: a file is damaged, or the golden pictures have drifted."""
         return self._fault
-
-
-def is_worker() -> bool:
-    """Whether this process is one that BentoML has started to run a service, and not the one that starts them."""
-    return argument("--service-name") is not None

@@ -55,9 +55,24 @@ class Settings(BaseModel):
     stop: int = Field(
         6, ge=0, description="seconds for which a service that is told to stop still answers what it has taken"
     )
+    keys: str | None = Field(
+        None, description="API keys, separated by semicolons: NAME SCOPES KEY [PICTURES_PER_SECOND]"
+    )
+    keys_file: Path | None = Field(None, description="a file of API keys, one a line; read again whenever it changes")
+    open: bool = Field(False, description="whether everyone is answered without a key; else only this machine is")
+    max_wait: float = Field(
+        1.0, gt=0, description="seconds of work ahead of a request beyond which it is refused (429)"
+    )
+    max_held_bytes: Positive = Field(
+        512 * 1024**2, description="bytes of all requests' bodies held at once, in all of them"
+    )
+    url_hosts: str | None = Field(None, description="hosts whose URLs may be queries: example.com,*.example.org or *")
+    url_seconds: float = Field(5.0, gt=0, description="seconds that fetching a URL may take")
+    recall_share: float = Field(0.01, ge=0, le=1, description="share of queries that are answered again, exactly")
+    log: Literal["text", "json"] = Field("text", description="how log lines are written: text, or json")
     demo: bool = Field(True, description="whether the page is served at /demo")
 
-    @field_validator("catalogue")
+    @field_validator("catalogue", "keys_file")
     @classmethod
     def _is_seen_from_where_the_user_is(cls, path: Path | None) -> Path | None:
         # BentoML imports the service of a bento from inside the bento's folder; the shell's PWD is still the user's.

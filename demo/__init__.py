@@ -2,5 +2,6 @@
 
 from demo.lazy import LazyPage
 from demo.parts import PageAnswer, PageHit, PageParts, PageRefusal
+from demo.signing_in import sign_in_page
 
-__all__ = ["LazyPage", "PageAnswer", "PageHit", "PageParts", "PageRefusal"]
+__all__ = ["LazyPage", "PageAnswer", "PageHit", "PageParts", "PageRefusal", "sign_in_page"]

@@ -9,7 +9,7 @@ import pytest
 
 from tests.serving import ROOT
 
-PARTS = {"model", "index", "demo"}
+PARTS = {"model", "index", "demo", "door"}
 # What each part or door may import of ours. benchmarks and tests may import anything.
 MAY = {
     "model": set(),
@@ -19,25 +19,33 @@ MAY = {
     "contract": {"model", "index"},
     "sources": {"model", "index"},
     "pipeline": {"model", "index", "sources"},
-    "embedding_cache": set(),
+    "observing": set(),
+    "supervising": set(),
+    "embedding_cache": {"observing"},
     "answering": {"model", "index", "contract", "embedding_cache", "settings"},
-    "embedding_client": {"contract"},
-    "forms": {"contract", "index", "settings"},
+    "embedding_client": {"contract", "observing"},
+    "door": {"model", "index", "demo", "contract", "draining", "observing", "settings"},
+    "forms": {"contract", "settings"},
+    "bodies": {"index", "contract", "door", "forms", "observing", "settings"},
     "packing": {"index"},
     "progress": set(),
     "shell": {"model", "index", "settings", "sources"},
     "draining": set(),
-    "extracting": {"model", "draining", "packing", "settings"},
+    "extracting": {"model", "draining", "observing", "packing", "settings", "supervising"},
     "service": {
         "model",
         "index",
         "demo",
+        "door",
         "answering",
+        "bodies",
         "contract",
-        "draining",
         "embedding_client",
         "extracting",
         "forms",
+        "observing",
+        "settings",
+        "supervising",
     },
     "cli": {
         "model",

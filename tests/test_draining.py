@@ -41,7 +41,7 @@ def connected(server: Server) -> int:
 def test_no_request_is_lost_under_load(workers: str, catalogue: Path, photos: list[Path], tmp_path: Path) -> None:
     pictures = [path.read_bytes() for path in photos[:20]]
     took = []
-    with serving(catalogue, tmp_path / "log", LENS_WORKERS=workers) as server:
+    with serving(catalogue, tmp_path / "log", LENS_WORKERS=workers, LENS_MAX_WAIT="30") as server:
         counts = hammer(server.url, pictures, 32, lambda: took.append(stop(server)), seconds=2)
     assert took[0] < STOP_SECONDS
     assert counts["lost"] == 0, counts

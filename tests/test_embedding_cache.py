@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from embedding_cache import PICTURES, Embedded, EmbeddingCache, Work
+from embedding_cache import Embedded, EmbeddingCache, Work
+from observing import PICTURES
 
 
 class Spoiled(Exception):

@@ -63,7 +63,7 @@ def answering(*outcomes: Any) -> EmbeddingClient:
     return EmbeddingClient(lambda: SimpleNamespace(to_async=SimpleNamespace(embed=embed, fault=fault)))
 
 
-ROWS = np.array([[0.6, 0.8, 3], [1, 0, 2]], np.float32)
+ROWS = np.array([[0.6, 0.8, 3, 20], [1, 0, 2, 20]], np.float32)
 
 
 def test_vectors_and_batch_sizes_come_apart() -> None:

@@ -1,0 +1,13 @@
+"""What stands between the network and the routes: who may ask, how much at once, which URLs, and what is said of it all."""
+
+from door.admission import Admission, Held
+from door.beside import beside
+from door.entrance import Entrance
+from door.fetching import Fetcher
+from door.keys import Access
+from door.openapi import complete
+from door.rates import Rates
+from door.recall import RecallWatch
+from door.typed import Typed
+
+__all__ = ["Access", "Admission", "Entrance", "Fetcher", "Held", "Rates", "RecallWatch", "Typed", "beside", "complete"]

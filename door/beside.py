@@ -1,0 +1,39 @@
+"""What is answered beside BentoML's routes: the page, and better answers than BentoML's own at /, /docs.json and /metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+from collections.abc import Callable
+from typing import Any
+
+from bentoml._internal.configuration.containers import BentoMLContainer
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
+
+
+def beside(page: ASGIApp | None, docs: Callable[[], dict[str, Any]]) -> Starlette:
+    """The app of them. It is Starlette's, since BentoML lets requests that it does not know pass by one."""
+    described = functools.cache(lambda: json.dumps(docs()))
+
+    async def index(_: Request) -> Response:
+        """In place of BentoML's page, which would load a tag manager and badges from elsewhere."""
+        if page:
+            return RedirectResponse("demo/")
+        return PlainTextResponse("BentoLens. The routes are described at /docs.json.\n")
+
+    async def docs_json(_: Request) -> Response:
+        """Every status, example and key, where BentoML's description has three statuses that are never sent."""
+        return Response(described(), media_type="application/json")
+
+    async def metrics(_: Request) -> Response:
+        """All processes' numbers, which each writes to files that all can read."""
+        client = BentoMLContainer.metrics_client.get()
+        return Response(await asyncio.to_thread(client.generate_latest), media_type=client.CONTENT_TYPE_LATEST)
+
+    routes: list[Any] = [Route("/", index), Route("/docs.json", docs_json), Route("/metrics", metrics)]
+    return Starlette(routes=routes + ([Mount("/demo", page)] if page else []))

@@ -1,0 +1,46 @@
+"""How much a key may ask for: so many pictures, queries or items a second, counted by all processes together.
+
+The generic cell rate algorithm (ITU-T I.371): of each key only the moment is kept until which it has used up its share, in
+eight bytes of a file that the processes lock in turn.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import math
+import struct
+import time
+from pathlib import Path
+
+from contract import RATE_LIMITED, RequestFault
+from door.keys import Key
+
+BURST_SECONDS = 1.0  # of its rate that a key may use at once
+MOMENT = struct.Struct("<d")
+
+
+class Rates:
+    """What keys have used up, in files in ``folder``, which the processes of one service share."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder = folder
+
+    def charge(self, key: Key, count: int, *, refuse: bool) -> None:
+        """Charge a key for ``count`` things. With ``refuse``, raises RequestFault (429) when its share is used up already.
+
+        What is found out only later, as how many pictures a request has, is charged without, and delays the next request.
+        """
+        if key.rate is None or not count:
+            return
+        with (self._folder / key.digest.hex()[:32]).open("a+b", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            data = file.read(MOMENT.size)
+            now = time.time()
+            used_until = max(now, MOMENT.unpack(data)[0] if len(data) == MOMENT.size else now)
+            if refuse and (wait := used_until - now - BURST_SECONDS) > 0:
+                told = f"the key {key.name} has asked for more than {key.rate:g} pictures a second"
+                raise RequestFault(RATE_LIMITED, told, retry_after=math.ceil(wait))
+            file.truncate(0)
+            file.write(MOMENT.pack(used_until + count / key.rate))
