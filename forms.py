@@ -14,14 +14,22 @@ from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
 import bentoml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from starlette.requests import Request
 
 from contract import BAD_REQUEST, INVALID_FIELD, RequestFault
 from settings import Settings
 
 Checked = TypeVar("Checked", bound=BaseModel)
-Count = Annotated[int, Field(ge=1)]
+
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = BeforeValidator(_whole)  # JSON has one kind of number: 3.0 is 3
+Count = Annotated[int, Field(ge=1), Whole]
+Id = Annotated[int, Field(ge=0, lt=2**63), Whole]
 
 
 class Form(bentoml.IODescriptor):
@@ -61,12 +69,22 @@ class SearchFields(_Strict):
     where: Any = Field(None, description='a filter on the items\' metadata, such as {"width": {"$gte": 640}}')
 
 
+def _one_of(*names: str) -> dict[str, Any]:
+    """What JSON Schema says where just one of some fields has to be given."""
+    given = [{"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in names]
+    return {"oneOf": given}
+
+
 class QueryOne(_Strict):
     """One query: a picture in base64, or by its URL, or an item of the catalogue by its id."""
 
-    image: str | None = Field(None, description="a picture file in base64")
+    model_config = ConfigDict(json_schema_extra=_one_of("image", "url", "id"))
+
+    image: str | None = Field(
+        None, description="a picture file in base64", json_schema_extra={"contentEncoding": "base64"}
+    )
     url: str | None = Field(None, description="where a picture is, on a host that LENS_URL_HOSTS allows")
-    id: int | None = Field(None, description="an item of the catalogue, which is not its own hit", ge=0, lt=2**63)
+    id: Id | None = Field(None, description="an item of the catalogue, which is not its own hit")
 
     @model_validator(mode="after")
     def _names_one_thing(self) -> Self:
@@ -96,7 +114,9 @@ class QueryFields(SearchFields):
 class ItemsFields(_Strict):
     """The body of POST /items/get: ids or keys, and whether thumbnails are wanted."""
 
-    ids: list[Annotated[int, Field(ge=0, lt=2**63)]] | None = None
+    model_config = ConfigDict(json_schema_extra=_one_of("ids", "keys"))
+
+    ids: list[Id] | None = None
     keys: list[str] | None = None
     thumbnail: bool = True
 

@@ -15,7 +15,7 @@ from answering import Answers, Asked, open_pair
 from bodies import read_json, read_multipart
 from contract import EmbedAnswer, ErrorAnswer, ItemsAnswer, RequestFault, SearchAnswer
 from demo import LazyPage, PageAnswer, PageHit, PageParts, PageRefusal
-from door import Access, Admission, Entrance, Fetcher, Held, Rates, RecallWatch, Typed, beside, complete
+from door import Access, Admission, Entrance, Fetcher, Held, Rates, RecallWatch, Typed, beside
 from embedding_client import EmbeddingClient, batch_without_waiting
 from forms import (
     ItemsFields,
@@ -32,6 +32,7 @@ from forms import (
 from index import IndexFault, load_kernel_later
 from model import ImageTooLarge, ModelFault
 from observing import GENERATION, HELD_BYTES, IN_FLIGHT, ITEMS, this_visit
+from openapi import complete
 from settings import SettingsFault
 from supervising import forget_dead_workers, shared_folder
 
@@ -54,7 +55,9 @@ batch_without_waiting()
 
 
 answered = Typed(SETTINGS.timeout, HELD)
-BESIDE = beside(PAGE if SETTINGS.demo else None, lambda: complete(SERVICE.openapi_spec.asdict(), ACCESS.needs_key))
+BESIDE = beside(
+    PAGE if SETTINGS.demo else None, lambda: complete(SERVICE.openapi_spec.asdict(), SETTINGS, ACCESS.needs_key)
+)
 
 
 @bentoml.asgi_app(BESIDE, path="/")

@@ -5,9 +5,8 @@ from door.beside import beside
 from door.entrance import Entrance
 from door.fetching import Fetcher
 from door.keys import Access
-from door.openapi import complete
 from door.rates import Rates
 from door.recall import RecallWatch
 from door.typed import Typed
 
-__all__ = ["Access", "Admission", "Entrance", "Fetcher", "Held", "Rates", "RecallWatch", "Typed", "beside", "complete"]
+__all__ = ["Access", "Admission", "Entrance", "Fetcher", "Held", "Rates", "RecallWatch", "Typed", "beside"]

@@ -87,6 +87,7 @@ class _Passage:
         self._status = 0
         self._foreign = 0  # the status of an answer that is replaced by a typed one
         self._text = b""
+        self._allow = ""  # the methods that a route takes, where it was asked for another
 
     async def go(self, receive: Receive, route: str | None) -> None:
         self._visit.route = route or "none"
@@ -178,6 +179,8 @@ class _Passage:
             headers["Retry-After"] = str(error.retry_after)
         if (status := status_of(answer)) == 401:
             headers["WWW-Authenticate"] = 'Bearer realm="BentoLens"'
+        if status == 405:
+            headers["Allow"] = self._allow
         self._visit.code = answer.error.code
         ERRORS.labels(answer.error.code).inc()
         response = Response(answer.model_dump_json(), status, headers, "application/json")
@@ -190,6 +193,7 @@ class _Passage:
             typed = headers.get("content-type", "").startswith("application/json") and message["status"] != 500
             if message["status"] >= 400 and self._visit.route != PAGE and not typed and self._visit.code is None:
                 self._foreign = message["status"]
+                self._allow = headers.get("allow", "")
                 return
             headers["X-Request-ID"] = self._visit.request_id
             headers["X-Content-Type-Options"] = "nosniff"
