@@ -28,14 +28,19 @@ REDIRECTS = 3
 AT_ONCE = 16  # fetches of a process, and names it looks up
 PORTS = {"http": 80, "https": 443}
 CHUNK = 64 * 1024
-# IPv6 addresses with an IPv4 address inside, which a gateway would lead to it, and other blocks for special purposes.
-INSIDE_OUT = tuple(
+# What ipaddress calls global has changed from one Python to the next, so the registries of IANA have their say here too:
+# addresses for special purposes, and those of IPv6 with an IPv4 address inside, which a gateway would lead to it.
+SPECIAL = tuple(
     ipaddress.ip_network(block)
     for block in (
-        *("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/23", "2002::/16"),
-        *("3fff::/20", "5f00::/16", "fec0::/10"),
+        *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24"),
+        *("192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24"),
+        *("198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/3"),
+        "168.63.129.16/32",  # Azure's own, from inside its machines
+        *("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20"),
     )
 )
+UNICAST = ipaddress.ip_network("2000::/3")  # all of IPv6 that has been given out
 
 Resolve = Callable[[str, int], list[Any]]  # socket.getaddrinfo, of a host and a port
 
@@ -46,8 +51,9 @@ def is_public(address: str) -> bool:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    special = parsed.is_multicast or parsed.is_reserved or parsed.is_unspecified or parsed.is_private
-    return parsed.is_global and not special and not any(parsed in block for block in INSIDE_OUT)
+    if parsed.version == 6 and parsed not in UNICAST:
+        return False
+    return parsed.is_global and not any(parsed in block for block in SPECIAL)
 
 
 def may_ask(hosts: str, url: URL) -> bool:
@@ -91,6 +97,8 @@ class Fetcher:
                 return await self._follow(session, text)
         except TimeoutError:
             raise RequestFault(URL_UNAVAILABLE, f"the URL was not fetched within {self._seconds:g} s") from None
+        except aiohttp.InvalidURL:  # such as an IPv4 address in another spelling
+            raise RequestFault(URL_REFUSED, "this is not a URL that can be read") from None
         except (aiohttp.ClientError, OSError, ValueError):
             raise RequestFault(URL_UNAVAILABLE, "nothing could be fetched from the URL") from None
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from contract import NO_KEY, NOT_LOCAL, SCOPE_MISSING, WRONG_KEY, RequestFault
 from settings import Settings, SettingsFault
@@ -224,18 +225,31 @@ def _presented(headers: Mapping[str, str]) -> str | None:
 
 def _is_local(client: str | None, headers: Mapping[str, str]) -> bool:
     """Whether a request was made on this machine, to this machine by name, and by no other site's page."""
-    host = headers.get("host", "").lower()
-    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
     return (
-        _is_loopback(client or "")
-        and (name == "localhost" or _is_loopback(name))
-        and headers.get("sec-fetch-site") not in ("cross-site", "same-site")
+        _is_loopback(client)
+        and _names_loopback(f"//{headers.get('host', '')}")
+        and not _is_from_another_site(headers)
         and not any(header in headers for header in PASSED_ON)
     )
 
 
-def _is_loopback(address: str) -> bool:
+def _is_from_another_site(headers: Mapping[str, str]) -> bool:
+    """Whether a browser has been made to send this by another site's page; to follow a link is the person's own doing."""
+    if (origin := headers.get("origin")) is not None:
+        return not _names_loopback(origin)
+    return headers.get("sec-fetch-site") in ("cross-site", "same-site") and headers.get("sec-fetch-mode") != "navigate"
+
+
+def _names_loopback(url: str) -> bool:
     try:
-        return ipaddress.ip_address(address).is_loopback
+        name = urlsplit(url).hostname
+    except ValueError:
+        return False
+    return name == "localhost" or _is_loopback(name)
+
+
+def _is_loopback(address: str | None) -> bool:
+    try:
+        return ipaddress.ip_address(address or "").is_loopback
     except ValueError:
         return False

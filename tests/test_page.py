@@ -167,3 +167,29 @@ def test_it_works_on_two_workers(browser: Browser, catalogue: Path, photos: list
             page.close()
             assert any(photos[30].name in url for url in files)
         stopped.resume()
+
+
+def test_the_page_asks_for_a_key_where_there_are_keys(
+    browser: Browser, catalogue: Path, photos: list[Path], tmp_path: Path
+) -> None:
+    key = "a-key-of-the-page-0123456789"
+    with serving(catalogue, tmp_path / "log", LENS_KEYS=f"shop read {key}", LENS_WORKERS="2") as server:
+        for path in ("config", "gradio_api/info", "gradio_api/upload", "assets/index.js"):
+            assert httpx.get(f"{server.url}/demo/{path}").status_code == 401, path
+        page = browser.new_page(viewport={"width": 390, "height": 844})
+        page.set_default_timeout(30_000)
+        page.goto(f"{server.url}/demo")
+        page.get_by_label("API key").fill("wrong")
+        page.get_by_role("button", name="Open the page").click()
+        expect(page.get_by_role("alert")).to_contain_text("There is no such key")
+        page.get_by_label("API key").fill(key)
+        page.get_by_role("button", name="Open the page").click()
+        expect(page.get_by_text("How many (k)")).to_be_visible()
+        for photo in photos[:4]:  # on either worker
+            upload(page, photo)
+            assert loaded(page) == [True] * 10
+            page.get_by_label("Remove").or_(page.get_by_label("Clear")).first.click()
+        (cookie,) = page.context.cookies()
+        assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Lax", "/demo")
+        assert key not in cookie["value"]
+        page.close()

@@ -1,0 +1,1 @@
+"""What was tried to make the service fall over."""

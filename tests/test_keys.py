@@ -1,0 +1,225 @@
+"""API keys: who may ask, for what and how much; keys that come and go while the service runs; the page that asks for one."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from contract import RequestFault
+from door import Access, Rates
+from door.keys import Key, KeyRing, read_keys
+from settings import Settings, SettingsFault
+from tests.serving import Server, eventually, serving
+
+READER, WRITER, SLOW = "reader-0123456789abcdef", "writer-0123456789abcdef", "slow-0123456789abcdef"
+HOST = {"host": "localhost:3000"}
+
+
+def digest_of(key: str) -> str:
+    return "sha256:" + hashlib.sha256(key.encode()).hexdigest()
+
+
+def test_keys_are_read_from_lines_and_semicolons() -> None:
+    some = f"importer read,write {digest_of(WRITER)}; slow read {SLOW} .5"
+    keys = read_keys(f"shop read {READER} 20 # a comment\n\n# none\n{some}")
+    assert [(key.name, sorted(key.scopes), key.rate) for key in keys] == [
+        ("shop", ["read"], 20),
+        ("importer", ["read", "write"], None),
+        ("slow", ["read"], 0.5),
+    ]
+    assert keys[1].digest == hashlib.sha256(WRITER.encode()).digest()
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("shop read", "write NAME SCOPES KEY"),
+        (f"shop read {READER} 1 2", "write NAME SCOPES KEY"),
+        (f"a/b read {READER}", "a name has letters"),
+        (f"shop all {READER}", "the scopes are read, write or read,write"),
+        ("shop read short", "a key of 5 characters is guessed too easily"),
+        ("shop read sha256:abc", "64 hexadecimal digits"),
+        (f"shop read {READER} none", "a number above 0"),
+        (f"shop read {READER} -1", "a number above 0"),
+        (f"shop read {READER}; shop read {WRITER}", "two keys called shop"),
+    ],
+)
+def test_a_wrong_line_is_named_and_its_key_is_not_told(line: str, told: str) -> None:
+    with pytest.raises(SettingsFault, match=told) as raised:
+        read_keys(line)
+    assert READER not in str(raised.value)
+    with pytest.raises(SettingsFault, match="LENS_KEYS: "):
+        Access(Settings(keys=line))
+
+
+def test_a_file_of_keys_is_read_again_when_it_changes_and_kept_when_it_breaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("door.keys.LOOK_SECONDS", 0)
+    file = tmp_path / "keys"
+    file.write_text(f"shop read {READER}")
+    ring = KeyRing(None, file)
+    assert ring.find(READER)
+    file.write_text(f"shop read {WRITER}")
+    assert (ring.find(READER) is None, ring.find(WRITER) is None) == (True, False)
+    file.write_text("shop read")
+    assert ring.find(WRITER)
+    file.unlink()
+    assert ring.find(WRITER)
+    file.write_text("# nobody any more")
+    assert not ring.find(WRITER)
+    with pytest.raises(SettingsFault, match="cannot be read"):
+        KeyRing(None, tmp_path / "missing")
+
+
+def refused(access: Access, client: str | None, headers: dict[str, str], scope: str = "read") -> str:
+    with pytest.raises(RequestFault) as raised:
+        access.admit(client, headers, scope)
+    return f"{int(raised.value.kind.status)} {raised.value.kind.code}"
+
+
+def test_without_keys_only_this_machine_is_answered() -> None:
+    access = Access(Settings())
+    for address, host in (("127.0.0.1", "localhost"), ("127.0.0.1", "127.0.0.1:3000"), ("::1", "[::1]:3000")):
+        access.admit(address, {"host": host}, "write")
+    access.admit("127.0.0.1", HOST | {"origin": "http://localhost:3000", "sec-fetch-site": "same-origin"}, "read")
+    access.admit("127.0.0.1", HOST | {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}, "read")  # a link
+    refusals: list[tuple[str | None, dict[str, str]]] = [
+        ("192.168.0.7", HOST),
+        (None, HOST),
+        ("127.0.0.1", {}),
+        ("127.0.0.1", {"host": "evil.example"}),  # a name that has come to lead here: DNS rebinding
+        ("127.0.0.1", {"host": "localhost.evil.example"}),
+        ("127.0.0.1", HOST | {"x-forwarded-for": "127.0.0.1"}),  # from a proxy on this machine
+        ("127.0.0.1", HOST | {"forwarded": "for=1.2.3.4"}),
+        ("127.0.0.1", HOST | {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}),  # another site's page
+        ("127.0.0.1", HOST | {"sec-fetch-mode": "navigate", "origin": "https://evil.example"}),  # and its form
+        ("127.0.0.1", HOST | {"origin": "null"}),
+        ("127.0.0.1", {"host": "[::1"}),
+    ]
+    for client, headers in refusals:
+        assert refused(access, client, headers) == "401 key_required"
+    Access(Settings(open=True)).admit("192.168.0.7", {"host": "evil.example"}, "write")
+    with pytest.raises(SettingsFault, match="LENS_OPEN=1 answers everyone"):
+        Access(Settings(open=True, keys=f"shop read {READER}"))
+
+
+def test_a_key_opens_what_its_scopes_say() -> None:
+    access = Access(Settings(keys=f"shop read {READER}; importer write {WRITER}"))
+    assert refused(access, "127.0.0.1", HOST) == "401 key_required"
+    assert refused(access, None, {"authorization": "Bearer nothing"}) == "401 wrong_key"
+    assert refused(access, None, {"authorization": f"Basic {READER}"}) == "401 key_required"
+    assert refused(access, None, {"x-api-key": "\udcff"}) == "401 wrong_key"
+    for headers in (
+        {"authorization": f"Bearer {READER}"},
+        {"authorization": f"bearer  {READER} "},
+        {"x-api-key": READER},
+    ):
+        assert access.admit(None, headers, "read") == access.admit(None, headers, "read")
+        assert refused(access, None, headers, "write") == "403 scope_missing"
+    assert refused(access, None, {"x-api-key": WRITER}) == "403 scope_missing"
+    access.admit(None, {"x-api-key": WRITER}, "write")
+
+
+def test_signing_in_lasts_as_long_as_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("door.keys.LOOK_SECONDS", 0)
+    file = tmp_path / "keys"
+    file.write_text(f"shop read {READER}\nimporter write {WRITER}")
+    access = Access(Settings(keys_file=file))
+    assert access.sign_in("wrong") is access.sign_in(WRITER) is None
+    kept = access.sign_in(READER)
+    assert kept is not None
+    assert READER not in kept
+    access.admit(None, {}, "read", kept)
+    name, until, seal = kept.split(":")
+    later = f"{name}:{int(until) + 1}:{seal}"
+    for forged in (later, f"importer:{until}:{seal}", f"{name}:1:{seal}", f"{name}:{until}:", ":", "\u00fc:9:\u00fc"):
+        with pytest.raises(RequestFault):
+            access.admit(None, {}, "read", forged)
+    file.write_text(f"shop read {READER}x")
+    with pytest.raises(RequestFault):
+        access.admit(None, {}, "read", kept)
+
+
+def test_a_rate_is_kept_by_all_processes_together(tmp_path: Path) -> None:
+    key = Key("shop", frozenset({"read"}), b"a" * 32, 10.0)
+    one, other = Rates(tmp_path / "rates"), Rates(tmp_path / "rates")
+    taken, refusal = 0, None
+    while refusal is None:
+        try:
+            (one, other)[taken % 2].charge(key, 1, refuse=True)
+            taken += 1
+        except RequestFault as fault:
+            refusal = fault
+    assert 10 <= taken <= 14  # a second's worth at once, and what has come in meanwhile
+    assert refusal.retry_after == 1
+    one.charge(key, 50, refuse=False)  # what a request turned out to have delays the next one
+    with pytest.raises(RequestFault) as raised:
+        other.charge(key, 1, refuse=True)
+    assert 4 <= (raised.value.retry_after or 0) <= 6
+    one.charge(Key("free", frozenset(), b"b" * 32), 10**9, refuse=True)
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    """A file of keys."""
+    file = tmp_path / "keys"
+    file.write_text(f"shop read {READER}\nimporter write {digest_of(WRITER)}\nslow read {SLOW} 2\n")
+    return file
+
+
+def bearing(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+def test_the_served_process_asks_for_keys(catalogue: Path, photos: list[Path], keys: Path, tmp_path: Path) -> None:
+    inside = {"LENS_KEYS_FILE": str(keys), "LENS_WORKERS": "2"}
+    image = {"images": photos[0].read_bytes()}
+    with (
+        serving(catalogue, tmp_path / "log", **inside) as server,
+        httpx.Client(base_url=server.url, timeout=30) as client,
+    ):
+
+        def status(key: str, route: str = "/search") -> int:
+            return client.post(route, files=image, headers=bearing(key)).status_code
+
+        answer = client.post("/search", files=image)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (401, "key_required")
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+        assert (status(READER), status(WRITER), status("wrong-0123456789abcdef")) == (200, 403, 401)
+        assert (status(READER, "/items/add"), status(WRITER, "/items/add")) == (403, 404)
+        assert client.get("/metrics").status_code == 401
+        assert client.get("/metrics", headers=bearing(READER)).status_code == 200
+        assert [client.get(path).status_code for path in ("/livez", "/readyz", "/docs.json")] == [200, 200, 200]
+        assert client.get("/docs.json").json()["paths"]["/search"]["post"]["security"]
+        limited = [client.post("/query", json={"queries": [{"id": 1}]}, headers=bearing(SLOW)) for _ in range(8)]
+        assert {answer.status_code for answer in limited} == {200, 429}
+        assert int(limited[-1].headers["retry-after"]) >= 1
+        assert limited[-1].json()["error"]["code"] == "rate_limited"
+        rotates(client, keys, server, image)
+    log = (tmp_path / "log").read_text()
+    assert not [key for key in (READER, WRITER, SLOW) if key in log]
+
+
+def rotates(client: httpx.Client, keys: Path, server: Server, image: dict[str, bytes]) -> None:
+    """Both keys are valid for a while, then the new one only; nothing is started again."""
+    alive = {process.pid for process in server.main.children(recursive=True)}
+    fresh = "fresh-0123456789abcdef"
+
+    def both() -> tuple[set[int], set[int]]:
+        old, new = set(), set()
+        for _ in range(6):  # by new connections, so that both workers are asked
+            old.add(httpx.post(f"{server.url}/search", files=image, headers=bearing(READER)).status_code)
+            new.add(httpx.post(f"{server.url}/search", files=image, headers=bearing(fresh)).status_code)
+        return old, new
+
+    keys.write_text(f"shop read {READER}\nshop2 read {fresh}\n")
+    eventually(lambda: both() == ({200}, {200}), "the new key is not valid yet", 10)
+    keys.write_text(f"shop2 read {fresh}\n")
+    time.sleep(0.6)
+    eventually(lambda: both() == ({401}, {200}), "the old key is valid still", 10)
+    assert {process.pid for process in server.main.children(recursive=True)} == alive
