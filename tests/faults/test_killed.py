@@ -1,0 +1,55 @@
+"""A process that is killed is started again at once, and only what it was doing is lost. (benchmarks.overload kills more.)"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.faults.killing import kill_under_load
+from tests.serving import Server, eventually, serving
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_the_network_is_killed_under_load_and_comes_back(
+    workers: str, catalogue: Path, photos: list[Path], tmp_path: Path
+) -> None:
+    with serving(catalogue, tmp_path / "log", LENS_WORKERS=workers) as server:
+        told = kill_under_load(server, [photo.read_bytes() for photo in photos[:20]], 3)
+        assert told["statuses"].keys() <= {"200", "429", "503"}, told
+        assert {json.loads(text)["error"]["code"] for text in told["failed"]} <= {"extractor_unavailable"}
+        assert len(told["failed"]) <= 3 * 8  # no more than were being answered
+        assert max(told["seconds"]) < 10  # under five when nothing else runs: benchmarks/overload.py
+        in_flight = [line for line in metrics(server).splitlines() if line.startswith("bentolens_pictures_in_flight")]
+        assert in_flight == ["bentolens_pictures_in_flight 0.0"]
+
+
+def test_a_door_that_is_killed_comes_back_and_the_other_goes_on(
+    catalogue: Path, photos: list[Path], tmp_path: Path
+) -> None:
+    with serving(catalogue, tmp_path / "log", LENS_WORKERS="2") as server:
+        one, other = server.workers("ImageSearch")
+        one.kill()
+        eventually(lambda: len(alive(server)) == 2 and one not in alive(server), "it has not come back", 20)
+        assert other in alive(server)
+        eventually(lambda: all(status(server) == 200 for _ in range(8)), "not both answer", 20)
+        time.sleep(0.5)
+        assert server.search(photos[0].read_bytes()).status_code == 200
+
+
+def alive(server: Server) -> list[object]:
+    return [process for process in server.workers("ImageSearch") if process.status() != "zombie"]
+
+
+def status(server: Server) -> int:
+    try:
+        return httpx.get(f"{server.url}/readyz", timeout=5).status_code
+    except httpx.TransportError:
+        return 0
+
+
+def metrics(server: Server) -> str:
+    return httpx.get(f"{server.url}/metrics").text
