@@ -22,7 +22,7 @@ from model import Engine, ModelFault, open_proved
 from observing import log_as
 from packing import MODEL_NAME
 from settings import SettingsFault, read_settings
-from supervising import look_after_workers
+from supervising import keep_no_timers, look_after_workers
 
 log = logging.getLogger("bentoml.bentolens")
 
@@ -37,13 +37,19 @@ if PACKED is not None and PACKED.stored is None:
     raise SystemExit(
         "error: no catalogue to serve: set LENS_CATALOGUE=DIR, or pack one first with: python cli.py pack DIR"
     )
-# Past our own timeout, which is told in our own words, BentoML's ends what did not heed it.
+# For the door's calls to the Extractor: past the door's own timeout, which is told in our own words.
 TRAFFIC = {"timeout": SETTINGS.timeout + 10}
 
 
 def is_worker() -> bool:
     """Whether this process is one that BentoML has started to run a service, and not the one that starts them."""
     return argument("--service-name") is not None
+
+
+def settle() -> None:
+    """Say that the start is over: what there is now stays, and what requests leave behind is looked for again."""
+    gc.freeze()
+    gc.set_threshold(700, 10, 10)
 
 
 def catalogue_folder() -> Path:
@@ -61,8 +67,7 @@ def _open_early() -> Future[Engine]:
 _EARLY = _open_early() if argument("--service-name") == "Extractor" else None
 answer_before_stopping("ImageSearch", SETTINGS.stop)
 log_as(SETTINGS.log)
-if not is_worker():
-    look_after_workers()
+keep_no_timers() if is_worker() else look_after_workers()
 
 
 # A line for each call in the log would say what the door's line says already.
@@ -85,6 +90,7 @@ class Extractor:
         except Exception:
             self._fault = "the feature extractor cannot be started; the log says why"
             log.exception("the engine cannot be opened")
+        settle()
 
     # What the dispatcher expects to miss max_latency_ms it drops with a bare 503; the door has refused what is too much.
     @bentoml.api(batchable=True, max_batch_size=SETTINGS.max_batch, max_latency_ms=SETTINGS.timeout * 1000)

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 # First, since it has the engine opened while all below is imported.
-from extracting import PACKED, SETTINGS, TRAFFIC, Extractor, catalogue_folder, is_worker  # isort: skip
+from extracting import PACKED, SETTINGS, TRAFFIC, Extractor, catalogue_folder, is_worker, settle  # isort: skip
 
 import bentoml
 from starlette.exceptions import HTTPException
@@ -99,6 +99,7 @@ class ImageSearch:
                 max_bytes=SETTINGS.max_bytes,
             )
         )
+        settle()
 
     async def __is_ready__(self) -> bool:
         """What /readyz asks: 503 with the reason while the Extractor cannot be used."""

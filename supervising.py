@@ -1,8 +1,9 @@
-"""What the process that starts the others does: it starts a worker again as soon as one has died, and gives them a folder.
+"""What BentoML's processes need to live long: dead workers are started again at once, and nothing is kept of past requests.
 
 BentoML looks after its workers every ten seconds, so that a network that was killed is away for as long; in a container it
-does not at all, and ends once there are none. And it keeps the metrics of all servers of a user in one folder, which each
-empties when it starts. All of it is mended here and nowhere else; tests/faults/test_killed.py has the load that shows it.
+does not at all, and ends once there are none. It keeps the metrics of all servers of a user in one folder, which each
+empties when it starts. And it keeps a part of each request until the timeout is over, though it was answered long before.
+All of it is mended here and nowhere else; tests/faults/ has the load that shows it.
 """
 
 from __future__ import annotations
@@ -47,6 +48,19 @@ def look_after_workers() -> None:
     Arbiter.__init__ = start_looking_often  # type: ignore[method-assign]
     bentoml.serving.running_inside_container = lambda: False  # type: ignore[assignment]  # it is what decides whether a worker is started again
     bentoml.serving.ensure_prometheus_dir = metrics_folder  # type: ignore[assignment]
+
+
+def keep_no_timers() -> None:
+    """In a worker: leave out BentoML's timeout, whose timer keeps five kilobytes of each request for as long as it runs.
+
+    The door gives requests up itself, with a 503 where BentoML has a 504, and waits no longer for the Extractor.
+    """
+    from bentoml._internal.server.http.traffic import TimeoutMiddleware
+
+    async def call(self: Any, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
+
+    TimeoutMiddleware.__call__ = call  # type: ignore[method-assign]
 
 
 def forget_dead_workers() -> None:

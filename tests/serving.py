@@ -34,8 +34,12 @@ class Server:
 
     def workers(self, service: str) -> list[psutil.Process]:
         """The processes that BentoML runs for one of the services."""
-        family = psutil.Process(self.pid).children(recursive=True)
-        return [member for member in family if f"--service-name {service} " in " ".join(member.cmdline())]
+        found = []
+        for member in psutil.Process(self.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # it has ended, though its parent has not noticed yet
+                if f"--service-name {service} " in " ".join(member.cmdline()):
+                    found.append(member)
+        return found
 
     @property
     def main(self) -> psutil.Process:

@@ -1,0 +1,178 @@
+"""A client for BentoLens in one file: copy it. It needs httpx, and nothing else.
+
+from bentolens_client import BentoLens
+
+with BentoLens("http://localhost:3000", key="…") as lens:
+    for result in lens.search(["photo.jpg", "other.jpg"], k=3):
+        if isinstance(result, Refused):
+            print(result.code, result.message)
+        else:
+            print([(hit.key, hit.score) for hit in result])
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+Picture = bytes | str | Path  # its bytes, or where its file is
+AGAIN = (429, 503)  # statuses after which the same request may be answered
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """An item of the catalogue; ``score`` is cosine similarity in [-1, 1], higher is closer."""
+
+    id: int
+    key: str
+    score: float
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An item as the catalogue has it; ``thumbnail`` is a JPEG."""
+
+    id: int
+    key: str
+    sha256: str
+    added_at: str
+    metadata: dict[str, Any]
+    thumbnail: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why one of several things could not be answered: ``code`` for a program, the others for a person."""
+
+    code: str
+    message: str
+    hint: str
+
+
+class BentoLensError(Exception):
+    """A request that was refused; ``status`` is its HTTP status."""
+
+    def __init__(self, status: int, refused: Refused) -> None:
+        super().__init__(f"{refused.message}; {refused.hint}")
+        self.status = status
+        self.refused = refused
+
+
+class BentoLens:
+    """Searches one service. Waits as long as it is told to and tries again where that helps, ``tries`` times in all.
+
+    Each call raises BentoLensError when all of it was refused, and httpx.TransportError when nobody answers.
+    """
+
+    def __init__(self, url: str, key: str | None = None, *, timeout: float = 90, tries: int = 5) -> None:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout)
+        self._tries = tries
+
+    def search(
+        self, pictures: Sequence[Picture], *, k: int | None = None, where: dict[str, Any] | None = None
+    ) -> list[list[Hit] | Refused]:
+        """The pictures of the catalogue that look like each of these, nearest first; a bad one has its error in its place."""
+        fields = {"k": k, "where": json.dumps(where) if where is not None else None}
+        answer = self._send(
+            "/search", files=_files(pictures), data={n: str(v) for n, v in fields.items() if v is not None}
+        )
+        return [_hits(result) for result in answer["results"]]
+
+    def query(
+        self,
+        queries: Sequence[Picture | int],
+        *,
+        k: int | None = None,
+        where: dict[str, Any] | None = None,
+    ) -> list[list[Hit] | Refused]:
+        """The same for items, by their ids, as well as for pictures, and for URLs, where the service fetches them."""
+        body = {"queries": [_query(one) for one in queries], "k": k, "where": where}
+        answer = self._send("/query", json={name: value for name, value in body.items() if value is not None})
+        return [_hits(result) for result in answer["results"]]
+
+    def embed(self, pictures: Sequence[Picture]) -> list[list[float] | Refused]:
+        """Each picture's unit vector."""
+        answer = self._send("/embed", files=_files(pictures))
+        return [one if isinstance(one, list) else Refused(**one["error"]) for one in answer["embeddings"]]
+
+    def items(
+        self, *, ids: Sequence[int] | None = None, keys: Sequence[str] | None = None, thumbnails: bool = False
+    ) -> list[Item | Refused]:
+        """Items of the catalogue, by their ids or by their keys."""
+        body = {"ids": ids, "keys": keys, "thumbnail": thumbnails}
+        answer = self._send("/items/get", json={name: value for name, value in body.items() if value is not None})
+        return [_item(one) for one in answer["items"]]
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _send(self, route: str, **sent: Any) -> dict[str, Any]:
+        for turn in range(1, self._tries + 1):
+            answer = self._http.post(route, **sent)
+            told = _json(answer)
+            # A single thing that was refused is both: an answer with its error, and a status.
+            if (
+                (answer.is_success and "error" not in told)
+                or "results" in told
+                or "embeddings" in told
+                or "items" in told
+            ):
+                return told
+            if answer.status_code not in AGAIN or turn == self._tries:
+                break
+            time.sleep(float(answer.headers.get("Retry-After", 2**turn / 4)))
+        raise BentoLensError(answer.status_code, Refused(**told["error"]))
+
+
+def _json(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        return dict(answer.json())
+    except ValueError:  # it is not the service that has answered
+        told = f"{answer.request.url.host} answered with status {answer.status_code} and no JSON"
+        return {"error": {"code": "no_json", "message": told, "hint": "check the URL, and what stands in front of it"}}
+
+
+def _read(picture: Picture) -> bytes:
+    return picture if isinstance(picture, bytes) else Path(picture).read_bytes()
+
+
+def _files(pictures: Sequence[Picture]) -> list[tuple[str, tuple[str, bytes]]]:
+    return [("images", ("picture", _read(picture))) for picture in pictures]
+
+
+def _query(one: Picture | int) -> dict[str, Any]:
+    if isinstance(one, int):
+        return {"id": one}
+    if isinstance(one, str) and one.startswith(("http://", "https://")):
+        return {"url": one}
+    return {"image": base64.b64encode(_read(one)).decode()}
+
+
+def _hits(result: dict[str, Any]) -> list[Hit] | Refused:
+    return Refused(**result["error"]) if "error" in result else [Hit(**hit) for hit in result["hits"]]
+
+
+def _item(one: dict[str, Any]) -> Item | Refused:
+    if "error" in one:
+        return Refused(**one["error"])
+    jpeg = one["thumbnail"]
+    return Item(**one | {"thumbnail": base64.b64decode(jpeg) if jpeg else None})

@@ -1,0 +1,96 @@
+"""The client that the documents offer for copying: typed, and patient where the service asks for patience."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from docs.bentolens_client import BentoLens, BentoLensError, Hit, Item, Refused
+from tests.serving import ROOT, Server, serving
+
+
+def test_it_searches_queries_embeds_and_gets_items(server: Server, photos: list[Path]) -> None:
+    with BentoLens(server.url) as lens:
+        first, bad = lens.search([photos[0], b"text"], k=2, where={"width": {"$gt": 0}})
+        assert isinstance(first, list)
+        assert [type(hit) for hit in first] == [Hit, Hit]
+        assert first[0].key.endswith(photos[0].name)
+        assert isinstance(bad, Refused)
+        assert bad.code == "unsupported_image"
+        by_id, by_picture, by_url = lens.query([first[0].id, photos[1].read_bytes(), "http://127.0.0.1/"], k=1)
+        assert isinstance(by_id, list)
+        assert isinstance(by_picture, list)
+        assert isinstance(by_url, Refused)
+        (vector,) = lens.embed([str(photos[0])])
+        assert np.linalg.norm(np.array(vector)) == pytest.approx(1, abs=1e-5)
+        item, missing = lens.items(ids=[first[0].id, 9999], thumbnails=True)
+        assert isinstance(item, Item)
+        assert item.thumbnail is not None
+        assert item.thumbnail.startswith(b"\xff\xd8")
+        assert isinstance(missing, Refused)
+        (alone,) = lens.search([b"text"])
+        assert isinstance(alone, Refused)
+        with pytest.raises(BentoLensError, match="k: 5000 is more than") as raised:
+            lens.search([photos[0]], k=5000)
+        assert (raised.value.status, raised.value.refused.code) == (422, "invalid_field")
+
+
+def test_it_sends_a_key(catalogue: Path, photos: list[Path], tmp_path: Path) -> None:
+    key = "a-key-of-the-client-01234"
+    with serving(catalogue, tmp_path / "log", LENS_KEYS=f"client read {key}") as server:
+        with BentoLens(server.url, key) as lens:
+            assert isinstance(lens.search([photos[0]])[0], list)
+        with BentoLens(server.url) as lens, pytest.raises(BentoLensError, match="a key is needed"):
+            lens.search([photos[0]])
+
+
+@pytest.fixture
+def busy() -> Iterator[tuple[str, list[str]]]:
+    """A server that is busy twice, and then answers; and the paths it was asked for."""
+    asked: list[str] = []
+
+    class Busy(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.path)
+            self.rfile.read(int(self.headers["Content-Length"]))
+            later = len(asked) <= 2
+            body = b'{"error": {"code": "busy", "message": "m", "hint": "h"}}' if later else b'{"items": []}'
+            self.send_response(429 if later else 200)
+            self.send_header("Retry-After", "0")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Busy)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+
+
+def test_it_comes_back_when_it_is_told_to(busy: tuple[str, list[str]]) -> None:
+    url, asked = busy
+    with BentoLens(url) as lens:
+        assert lens.items(ids=[1]) == []
+    assert len(asked) == 3
+    asked.clear()
+    with BentoLens(url, tries=2) as lens, pytest.raises(BentoLensError):
+        lens.items(ids=[1])
+
+
+def test_it_is_one_file_that_needs_httpx_only(tmp_path: Path) -> None:
+    copy = tmp_path / "bentolens_client.py"
+    copy.write_bytes((ROOT / "docs" / "bentolens_client.py").read_bytes())
+    told = "import bentolens_client, sys; print(sorted({'numpy', 'bentoml', 'pydantic', 'PIL'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", told], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
