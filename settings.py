@@ -70,6 +70,12 @@ class Settings(BaseModel):
     url_seconds: float = Field(5.0, gt=0, description="seconds that fetching a URL may take")
     recall_share: float = Field(0.01, ge=0, le=1, description="share of queries that are answered again, exactly")
     log: Literal["text", "json"] = Field("text", description="how log lines are written: text, or json")
+    traces: str | None = Field(
+        None, description="where traces are sent, by OTLP over HTTP: http://collector:4318/v1/traces"
+    )
+    trace_share: float = Field(
+        0.1, ge=0, le=1, description="share of the requests that are traced, beside those whose callers ask for it"
+    )
     demo: bool = Field(True, description="whether the page is served at /demo")
 
     @field_validator("catalogue", "keys_file")

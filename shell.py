@@ -13,7 +13,7 @@ from rich.console import Console
 
 from index import IndexFault
 from model import ImageFault, ModelFault
-from settings import SettingsFault
+from settings import Settings, SettingsFault
 from sources import SourceNotFound
 
 SHOWN_SKIPS = 10
@@ -55,6 +55,17 @@ def check_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise PortTaken(f"cannot listen on {host}:{port} ({error.strerror}); choose another with --port") from None
+
+
+def greeting(host: str, port: int, settings: Settings) -> str:
+    """Where a service will be found, and by whom."""
+    local = host in ("127.0.0.1", "localhost", "::1")
+    told = f"BentoLens on http://{'localhost' if local or host == '0.0.0.0' else host}:{port}/demo"
+    if settings.keys is not None or settings.keys_file is not None:
+        return f"{told}, for those who have a key"
+    if settings.open:
+        return f"{told}, for everyone who reaches it (LENS_OPEN=1)"
+    return told if local else f"{told}; other machines are refused: give keys with LENS_KEYS_FILE, or LENS_OPEN=1"
 
 
 def tell_skipped(skipped: list[dict[str, str]], report: Path) -> None:

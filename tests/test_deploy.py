@@ -79,10 +79,15 @@ def test_containers_are_run_as_the_image_is_made(spec: dict[str, Any]) -> None:
     assert not security["allowPrivilegeEscalation"]
     assert security["capabilities"] == {"drop": ["ALL"]}
     assert container["ports"][0]["containerPort"] == 3000
-    assert [mount["mountPath"] for mount in container["volumeMounts"]] == ["/tmp"]
+    assert [(mount["mountPath"], mount.get("readOnly")) for mount in container["volumeMounts"]] == [
+        ("/tmp", None),
+        ("/keys", True),
+    ]
     told = {one["name"]: one["value"] for one in container["env"]}
     Settings.model_validate({name.removeprefix(PREFIX).lower(): value for name, value in told.items()})
     assert all(name.removeprefix(PREFIX).lower() in Settings.model_fields for name in told)
+    assert told["LENS_KEYS_FILE"].startswith("/keys/")
+    assert "LENS_OPEN" not in told
 
 
 def test_compose_runs_it_likewise() -> None:
@@ -90,6 +95,8 @@ def test_compose_runs_it_likewise() -> None:
     assert COMPOSE["tmpfs"] == ["/tmp"]
     assert COMPOSE["cap_drop"] == ["ALL"]
     assert COMPOSE["ports"][0].endswith(":3000")
+    assert COMPOSE["environment"]["LENS_KEYS_FILE"] == "/run/secrets/keys"
+    assert COMPOSE["secrets"].keys() == {"keys"}
 
 
 def test_bentoclouds_command_is_one_that_bentoml_takes() -> None:

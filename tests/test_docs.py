@@ -22,8 +22,11 @@ from tests.serving import ROOT, Server, running
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
 
-PAGES = ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "benchmarks/README.md"]
+PAGES = ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/operations.md", "benchmarks/README.md"]
 
+DOCKER_RUN = (
+    "docker run --rm -p 127.0.0.1:3000:3000 -e LENS_OPEN=1 --read-only --tmpfs /tmp --cap-drop ALL bentolens:latest"
+)
 # Commands that serve until they are ended, or are this very run, and the test that runs each.
 ELSEWHERE = {
     "make run": "test_make_run_serves_the_samples",
@@ -31,7 +34,7 @@ ELSEWHERE = {
     "make test": "what CI runs, and so this",
     "make bench": "test_the_benchmarks_run",
     "make container": "what make container-test calls, with buildah",
-    "docker run --rm -p 127.0.0.1:3000:3000 --read-only --tmpfs /tmp --cap-drop ALL bentolens:latest": "contained",
+    DOCKER_RUN: "what contained.py does without Docker",
     "make container-test": "what CI runs, beside this",
     "python cli.py serve catalogue --port 3000": "test_cli.test_serve_serves_and_a_taken_port_is_one_clear_line",
     "bentoml serve bentolens:latest": "test_bento.test_the_bento_serves_from_an_empty_folder",
@@ -112,6 +115,7 @@ def test_the_benchmarks_run() -> None:
         "service",
         "cold_start",
         "build_rate",
+        "overload",
     ):
         done = subprocess.run(
             [sys.executable, "-m", f"benchmarks.{name}", "--quick"], cwd=ROOT, capture_output=True, text=True

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import logging
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +163,44 @@ def test_the_dashboard_asks_only_for_metrics_that_there_are(server: Server, phot
     assert asked <= there, asked - there
     ours = {name for name in there if name.startswith("bentolens_")}
     assert ours - asked <= {"bentolens_held_bytes", "bentolens_recall_queries"}  # the others are all shown
+
+
+def test_traces_go_where_bentoml_is_told_to_send_them(catalogue: Path, photos: list[Path], tmp_path: Path) -> None:
+    """One trace for a request, with the call to the Extractor in it, in the trace that the caller began."""
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    with (
+        collecting() as (endpoint, spans),
+        serving(catalogue, tmp_path / "log", LENS_TRACES=endpoint, LENS_TRACE_SHARE="0") as server,
+    ):
+        parent = {"traceparent": f"00-{trace_id}-b7ad6b7169203331-01"}
+        files = {"images": photos[0].read_bytes()}
+        assert httpx.post(f"{server.url}/search", files=files, headers=parent, timeout=60).status_code == 200
+        wanted = {("ImageSearch", "POST /search"), ("Extractor", "POST /embed")}
+        eventually(lambda: wanted <= {(who, name) for who, name, trace in spans if trace == trace_id}, f"{spans}")
+
+
+@contextmanager
+def collecting() -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
+    """A collector of traces: where it listens, and the service, name and trace of each span that it was sent."""
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    spans: list[tuple[str, str, str]] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            data = gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
+            for sent in ExportTraceServiceRequest.FromString(data).resource_spans:
+                who = {one.key: one.value.string_value for one in sent.resource.attributes}.get("service.name", "")
+                for scope in sent.scope_spans:
+                    spans.extend((who, span.name, span.trace_id.hex()) for span in scope.spans)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1/traces", spans
+    server.shutdown()
