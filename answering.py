@@ -29,7 +29,7 @@ from contract import (
 )
 from embedding_cache import Embedded, EmbeddingCache, Gate, Work
 from index import Allowed, Catalogue, Hit, open_catalogue
-from model import ExtractorCard, ImageFault, Limits, Preprocessing, read_card, read_picture
+from model import ExtractorCard, ImageFault, Limits, Preprocessing, Room, read_card, read_picture
 from settings import Settings
 
 Done = TypeVar("Done")
@@ -137,7 +137,7 @@ class Answers:
         self._embedder = embedder
         self._ef = settings.ef
         self._cache = EmbeddingCache(self._decode_and_embed, settings.cache, gate)
-        limits = Limits(bytes=settings.max_bytes, pixels=settings.max_pixels)
+        limits = Limits(bytes=settings.max_bytes, pixels=settings.max_pixels, room=Room(settings.max_pixels))
         self._decode = functools.partial(to_pixels, preprocessing=card.preprocessing, limits=limits)
         self._threads = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
 

@@ -16,7 +16,6 @@ from contract import BAD_REQUEST, BODY_TOO_LARGE, INVALID_FIELD, WRONG_MEDIA, Re
 from door import Held
 from forms import Checked, check
 from index import WrongFilter, parse_filter, refuse_repeats
-from observing import this_visit
 from settings import Settings
 
 # Each takes some 60 bytes once it is read, and may be told by two of text: a body of the size allowed would fill the memory.
@@ -124,14 +123,13 @@ async def _bounded(
     expected = int(said) if said.isascii() and said.isdigit() and len(said) < 19 else 0
     if expected > settings.max_request_bytes:
         raise too_large
-    size, visit = 0, this_visit()
+    size = 0
     try:
         async for chunk in request.stream():
             size += len(chunk)
             if size > settings.max_request_bytes:
                 raise too_large
             held.add(len(chunk), expected)
-            visit.held += len(chunk)
             expected = 0
             if tail is not None:
                 tail[:] = (tail + chunk)[-1024:]

@@ -15,7 +15,19 @@ from answering import Answers, Asked, open_pair
 from bodies import read_json, read_multipart
 from contract import EmbedAnswer, ErrorAnswer, ItemsAnswer, RequestFault, SearchAnswer
 from demo import LazyPage, PageAnswer, PageHit, PageParts, PageRefusal
-from door import Access, Admission, Entrance, Fetcher, Held, Rates, RecallWatch, Typed, beside
+from door import (
+    Access,
+    Admission,
+    Entrance,
+    Fetcher,
+    Held,
+    PageRules,
+    Rates,
+    RecallWatch,
+    Rules,
+    Typed,
+    beside,
+)
 from embedding_client import EmbeddingClient, batch_without_waiting
 from forms import (
     ItemsFields,
@@ -34,7 +46,7 @@ from model import ImageTooLarge, ModelFault
 from observing import GENERATION, HELD_BYTES, IN_FLIGHT, ITEMS, this_visit
 from openapi import complete
 from settings import SettingsFault
-from supervising import forget_dead_workers, shared_folder
+from supervising import forget_dead_workers, give_memory_back, shared_folder
 
 if SETTINGS.catalogue is not None and not is_worker():
     try:  # told here, in one line, and not by a worker that dies and is started again
@@ -83,9 +95,10 @@ class ImageSearch:
         watch = RecallWatch(catalogue.search_exactly, SETTINGS.recall_share)
         self._answers = Answers(catalogue, card, self._client, SETTINGS, pictures, watch.offer)
         self._lookups = Admission(SETTINGS.max_wait, "queries")
-        self._fetcher = Fetcher(SETTINGS.url_hosts, SETTINGS.url_seconds, SETTINGS.max_bytes)
+        self._fetcher = Fetcher(SETTINGS.url_hosts, SETTINGS.url_seconds, SETTINGS.max_bytes, hold=HELD.add)
         load_kernel_later(KERNEL_SECONDS)
         forget_dead_workers()
+        give_memory_back()
         info = catalogue.info
         GENERATION.set(info.generation)
         ITEMS.set(info.count)
@@ -178,10 +191,11 @@ class ImageSearch:
 
 
 SERVICE: Any = ImageSearch  # what the decorator has made of the class
-SERVICE.add_asgi_middleware(
-    Entrance,
+RULES = Rules(
     access=ACCESS,
     rates=Rates(shared_folder() / "rates"),
     posts=frozenset(api.route for api in SERVICE.apis.values()),
-    page=SETTINGS.demo,
+    page=PageRules(ACCESS, SETTINGS.max_bytes) if SETTINGS.demo else None,
+    seconds=SETTINGS.timeout,
 )
+SERVICE.add_asgi_middleware(Entrance, rules=RULES)

@@ -9,6 +9,7 @@ All of it is mended here and nowhere else; tests/faults/ has the load that shows
 from __future__ import annotations
 
 import atexit
+import ctypes
 import os
 import shutil
 import tempfile
@@ -20,6 +21,8 @@ import psutil
 
 LOOK_SECONDS = 0.2  # between looks at the workers; each costs some tens of microseconds
 SHARED = "BENTOLENS_SHARED"
+M_MMAP_THRESHOLD = -3  # of malloc.h
+LARGE_BYTES = 4 * 2**20
 
 
 def shared_folder() -> Path:
@@ -61,6 +64,12 @@ def keep_no_timers() -> None:
         await self.app(scope, receive, send)
 
     TimeoutMiddleware.__call__ = call  # type: ignore[method-assign]
+
+
+def give_memory_back() -> None:
+    """Have glibc return what a large picture has taken as soon as it is done with, and not keep it for the next one."""
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
 
 
 def forget_dead_workers() -> None:

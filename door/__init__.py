@@ -2,11 +2,24 @@
 
 from door.admission import Admission, Held
 from door.beside import beside
-from door.entrance import Entrance
+from door.entrance import Entrance, Rules
 from door.fetching import Fetcher
 from door.keys import Access
+from door.page_rules import PageRules
 from door.rates import Rates
 from door.recall import RecallWatch
 from door.typed import Typed
 
-__all__ = ["Access", "Admission", "Entrance", "Fetcher", "Held", "Rates", "RecallWatch", "Typed", "beside"]
+__all__ = [
+    "Access",
+    "Admission",
+    "Entrance",
+    "Fetcher",
+    "Held",
+    "PageRules",
+    "Rates",
+    "RecallWatch",
+    "Rules",
+    "Typed",
+    "beside",
+]

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from prometheus_client import Gauge
 
 from contract import BUSY, RequestFault
+from observing import this_visit
 
 MEMORY_SECONDS = 3.0  # over which the rate is taken: a few batches of a large network
 UNMEASURED = 64  # pieces that are let in while no more than that were finished: the first ones take longer
@@ -94,13 +95,18 @@ class Held:
         self._bytes = 0
 
     def add(self, count: int, expected: int = 0) -> None:
-        """Hold ``count`` bytes more, ``expected`` more of which are to come. Raises RequestFault (429)."""
+        """Hold ``count`` bytes more for this request, which expects to have ``expected``. Raises RequestFault (429)."""
         if self._bytes and self._bytes + max(count, expected) > self._limit:
             raise RequestFault(BUSY, "too many large requests are coming in at once", retry_after=1)
+        self._change(count)
+        this_visit().held += count
+
+    def free(self) -> None:
+        """Let go of what is held for this request."""
+        visit = this_visit()
+        self._change(-visit.held)
+        visit.held = 0
+
+    def _change(self, count: int) -> None:
         self._bytes += count
         self._gauge.inc(count)
-
-    def free(self, count: int) -> None:
-        """Hold so many fewer."""
-        self._bytes -= count
-        self._gauge.dec(count)

@@ -19,6 +19,7 @@ from yarl import URL
 
 from contract import URL_REFUSED, URL_UNAVAILABLE, RequestFault
 from model import ImageTooLarge
+from observing import STEP_SECONDS
 
 if TYPE_CHECKING:
     import aiohttp
@@ -71,15 +72,24 @@ def may_ask(hosts: str, url: URL) -> bool:
 
 
 class Fetcher:
-    """Fetches pictures from the hosts of an allow-list; ``hosts`` None allows none."""
+    """Fetches pictures from the hosts of an allow-list; ``hosts`` None allows none.
+
+    ``hold`` is told of bytes as they come in, and may refuse them by raising.
+    """
 
     def __init__(
-        self, hosts: str | None, seconds: float, max_bytes: int, resolve: Resolve = socket.getaddrinfo
+        self,
+        hosts: str | None,
+        seconds: float,
+        max_bytes: int,
+        resolve: Resolve = socket.getaddrinfo,
+        hold: Callable[[int], None] = lambda count: None,
     ) -> None:
         self._hosts = hosts
         self._seconds = seconds
         self._max_bytes = max_bytes
         self._resolve = resolve
+        self._hold = hold
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._names = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="names")
 
@@ -93,8 +103,9 @@ class Fetcher:
         import aiohttp
 
         try:
-            async with asyncio.timeout(self._seconds), self._turns, self._session() as session:
-                return await self._follow(session, text)
+            with STEP_SECONDS.labels("fetch").time():
+                async with asyncio.timeout(self._seconds), self._turns, self._session() as session:
+                    return await self._follow(session, text)
         except TimeoutError:
             raise RequestFault(URL_UNAVAILABLE, f"the URL was not fetched within {self._seconds:g} s") from None
         except aiohttp.InvalidURL:  # such as an IPv4 address in another spelling
@@ -120,6 +131,7 @@ class Fetcher:
             raise too_large
         data = bytearray()
         async for chunk in answer.content.iter_chunked(CHUNK):
+            self._hold(len(chunk))
             data += chunk
             if len(data) > self._max_bytes:
                 raise too_large

@@ -24,7 +24,6 @@ log = logging.getLogger("bentoml.bentolens")
 SCOPES = frozenset({"read", "write"})
 SHORTEST = 16  # characters of a key: what cannot be guessed needs no lock against guessing
 LOOK_SECONDS = 0.5  # between looks at the file
-COOKIE = "bentolens"
 SIGNED_IN_SECONDS = 12 * 3600
 FORM = "NAME SCOPES KEY [PICTURES_PER_SECOND]"
 # A request that another machine's browser or proxy has passed on comes from here, but is not from here.
@@ -39,13 +38,6 @@ class Key:
     scopes: frozenset[str]
     digest: bytes
     rate: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks: the holder of a key, or someone who needs none."""
-
-    key: Key | None = None
 
 
 def read_keys(text: str) -> tuple[Key, ...]:
@@ -172,8 +164,12 @@ class Access:
         """Whether there are keys, and so a page that asks for one."""
         return self._ring is not None
 
-    def admit(self, client: str | None, headers: Mapping[str, str], scope: str, cookie: str | None = None) -> Caller:
-        """Who asks, if they may do what needs ``scope``. Raises RequestFault (401, 403).
+    def admit(
+        self, client: str | None, headers: Mapping[str, str], scope: str, cookie: str | None = None
+    ) -> Key | None:
+        """The key of who asks, or None where none is needed, if they may do what needs ``scope``.
+
+        Raises RequestFault (401, 403).
 
         ``client`` is the address the request came from. A key comes as ``Authorization: Bearer KEY`` or ``X-API-Key``; a
         ``cookie`` is what ``sign_in`` gave.
@@ -181,7 +177,7 @@ class Access:
         if self._ring is None:
             if not self._open and not _is_local(client, headers):
                 raise RequestFault(NOT_LOCAL, "without API keys only the machine itself is answered")
-            return Caller()
+            return None
         presented = _presented(headers)
         key = self._ring.find(presented) if presented else self._signed_in(cookie)
         if key is None:
@@ -192,7 +188,7 @@ class Access:
             )
         if scope not in key.scopes:
             raise RequestFault(SCOPE_MISSING, f"the key {key.name} may not {scope}")
-        return Caller(key)
+        return key
 
     def sign_in(self, presented: str) -> str | None:
         """What a browser keeps in place of a key that may read, for a while; None for any other."""

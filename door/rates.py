@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import fcntl
 import math
+import os
 import struct
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from contract import RATE_LIMITED, RequestFault
@@ -33,14 +35,23 @@ class Rates:
         """
         if key.rate is None or not count:
             return
-        with (self._folder / key.digest.hex()[:32]).open("a+b", buffering=0) as file:
+        with self._file_of(key).open("r+b", buffering=0) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            file.seek(0)
-            data = file.read(MOMENT.size)
             now = time.time()
-            used_until = max(now, MOMENT.unpack(data)[0] if len(data) == MOMENT.size else now)
+            used_until = max(now, MOMENT.unpack(file.read(MOMENT.size))[0])
             if refuse and (wait := used_until - now - BURST_SECONDS) > 0:
                 told = f"the key {key.name} has asked for more than {key.rate:g} pictures a second"
                 raise RequestFault(RATE_LIMITED, told, retry_after=math.ceil(wait))
-            file.truncate(0)
-            file.write(MOMENT.pack(used_until + count / key.rate))
+            file.seek(0)
+            file.write(MOMENT.pack(used_until + count / key.rate))  # in place: it needs no room on a disk that is full
+
+    def _file_of(self, key: Key) -> Path:
+        path = self._folder / key.digest.hex()[:32]
+        if not path.exists():
+            # Whole when it appears, whichever process makes it.
+            made = path.with_suffix(f".{os.getpid()}")
+            made.write_bytes(MOMENT.pack(0))
+            with suppress(FileExistsError):
+                path.hardlink_to(made)
+            made.unlink()
+        return path

@@ -52,7 +52,7 @@ class Typed:
                 if (status := status_of(sole)) >= 500:
                     log.error("%s: %s", sole.error.code, error, exc_info=status == 500)
             finally:
-                self._held.free(visit.held)
+                self._held.free()
             visit.code = sole.error.code if sole else None
             # BentoML gives the response the status of its context, whatever its own is.
             ctx.response.status_code = status_of(sole) if sole else 200

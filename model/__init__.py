@@ -18,7 +18,7 @@ from model.errors import (
 )
 from model.extractor import Extractor, build_extractor
 from model.fidelity import open_proved
-from model.pictures import Limits, Picture, looks_like_a_picture, read_file, read_picture, thumbnail
+from model.pictures import Limits, Picture, Room, looks_like_a_picture, read_file, read_picture, thumbnail
 from model.preprocessing import Preprocessing
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "Picture",
     "Precision",
     "Preprocessing",
+    "Room",
     "UnknownModel",
     "UnreadableImage",
     "UnsupportedImage",

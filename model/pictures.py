@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import stat
+import threading
 import warnings
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import import_module
@@ -35,6 +37,7 @@ SUFFIXES = frozenset(
     )
 )
 
+STRIP_PIXELS = 250_000
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 
 # How files of those formats begin, to tell a damaged picture from bytes that never were one.
@@ -44,12 +47,38 @@ SIGNATURES = re.compile(
 )
 
 
+class Room:
+    """Where pictures are decoded that strangers send: so many pixels at once, or one picture of any number.
+
+    A file of some hundred kilobytes may be of a hundred million pixels, and each takes up to twelve bytes on its way.
+    """
+
+    def __init__(self, pixels: int) -> None:
+        self._free = self._pixels = pixels
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def for_pixels(self, count: int) -> Iterator[None]:
+        """Wait until there is room for so many pixels, and take it."""
+        count = min(count, self._pixels)
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= count)
+            self._free -= count
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += count
+                self._changed.notify_all()
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a picture may weigh: ``bytes`` as sent, ``pixels`` (width × height) once decoded."""
+    """What a picture may weigh: ``bytes`` as sent, ``pixels`` (width × height) once decoded; and where it is decoded."""
 
     bytes: int = 64 * 1024 * 1024
     pixels: int = 100_000_000
+    room: Room | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +127,8 @@ def read_picture(data: bytes, limits: Limits = Limits(), enough: int | None = No
             full = image.size
             if enough is not None:
                 image.draft(None, (enough, enough))
-            return _upright(image, full)
+            with limits.room.for_pixels(image.width * image.height) if limits.room else nullcontext():
+                return _upright(image, full)
     except ImageFault:
         raise
     except UnidentifiedImageError:
@@ -152,23 +182,47 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return Image.fromarray(_to_8_bits(np.asarray(image))).convert("RGB")
+        full = _full_scale(image)
+        return _by_strips(image, lambda strip: Image.fromarray(_to_8_bits(_samples(strip), full)).convert("RGB"))
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
+        return _by_strips(image, _on_white)
     return image.convert("RGB")
 
 
-def _to_8_bits(samples: np.ndarray) -> np.ndarray:
-    """Scale by the range that the samples' own kind suggests: 0–1 for floats, 8, 16 or 32 bits for integers."""
-    values = np.nan_to_num(samples.astype(np.float64))
-    peak = values.max(initial=0)
-    if samples.dtype.kind == "f" and peak <= 1:
-        full = 1.0
-    else:
-        full = 255.0 if peak <= 255 and samples.dtype.itemsize != 2 else 65535.0 if peak <= 65535 else peak
-    return np.clip(values * (255 / full) + 0.5, 0, 255).astype(np.uint8)
+def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """The picture in strips, each with its first row: what is done to a copy of the whole would take its memory again."""
+    rows = max(1, STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(image.height, top + rows)))
+
+
+def _by_strips(image: Image.Image, to_rgb: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    whole = Image.new("RGB", image.size)
+    for top, strip in _strips(image):
+        whole.paste(to_rgb(strip), (0, top))
+    return whole
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    rgba = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba).convert("RGB")
+
+
+def _samples(image: Image.Image) -> np.ndarray:
+    return np.nan_to_num(np.asarray(image).astype(np.float64))
+
+
+def _full_scale(image: Image.Image) -> float:
+    """The range that the samples' own kind suggests: 0–1 for floats, 8, 16 or 32 bits for integers."""
+    peak = max((float(_samples(strip).max(initial=0)) for _, strip in _strips(image)), default=0.0)
+    kind = np.asarray(image.crop((0, 0, 1, 1))).dtype
+    if kind.kind == "f" and peak <= 1:
+        return 1.0
+    return 255.0 if peak <= 255 and kind.itemsize != 2 else 65535.0 if peak <= 65535 else peak
+
+
+def _to_8_bits(samples: np.ndarray, full: float) -> np.ndarray:
+    return np.clip(samples * (255 / full) + 0.5, 0, 255).astype(np.uint8)
 
 
 def _captured_at(exif: Image.Exif) -> str | None:

@@ -7,7 +7,7 @@ import pytest
 from contract import RequestFault
 from door import Admission, Held
 from door.admission import UNMEASURED
-from observing import HELD_BYTES
+from observing import HELD_BYTES, Visit, begin
 
 
 class Clock:
@@ -95,6 +95,7 @@ def test_before_anything_is_known_a_bounded_number_is_let_in(clock: Clock) -> No
 
 
 def test_bytes_are_held_up_to_a_limit_and_a_request_alone_is_never_refused() -> None:
+    begin(Visit())
     held = Held(1000, HELD_BYTES)
     held.add(600, 900)
     with pytest.raises(RequestFault):
@@ -102,6 +103,7 @@ def test_bytes_are_held_up_to_a_limit_and_a_request_alone_is_never_refused() -> 
     held.add(400)
     with pytest.raises(RequestFault):
         held.add(1)
-    held.free(1000)
+    held.free()
     held.add(5000)
-    held.free(5000)
+    held.free()
+    held.add(1)
