@@ -79,6 +79,7 @@ def overloaded(server: Server, rate: float, seconds: float) -> dict[str, Any]:
     memory.start()
     flood = from_elsewhere("flood", server, "--rate", rate, "--seconds", seconds)
     memory.end()
+    at_once = at_capacity(server, max(CONNECTIONS, int(rate / TIMES * 2)))
     after = at_capacity(server, max(CONNECTIONS, int(rate / TIMES * 6)))
     pairs = list(zip(flood["latency"], flood["status"], strict=True))
     admitted = [latency for latency, status in pairs if status == 200]
@@ -91,6 +92,7 @@ def overloaded(server: Server, rate: float, seconds: float) -> dict[str, Any]:
         "refused_p50_ms": median(refused) * 1000 if refused else None,
         "refused_p99_ms": p99(refused) * 1000 if refused else None,
         "memory": {"before": {"rss": before.rss, "pss": before.pss}, "during": {"rss": memory.rss, "pss": memory.pss}},
+        "at_once": at_once,
         "after": after,
     }
 
@@ -130,10 +132,11 @@ def main() -> None:
         ("most memory ÷ before, resident", f"{growth['rss']:+.1%}"),
         ("   with shared pages counted once", f"{growth['pss']:+.1%}"),
         (
-            "pictures/s at once afterwards ÷ capacity",
-            f"{over['after']['pictures_per_s'] / capacity['pictures_per_s']:.2f}",
+            "pictures/s in the two seconds afterwards ÷ capacity",
+            f"{over['at_once']['pictures_per_s'] / capacity['pictures_per_s']:.2f}",
         ),
-        ("   refused of these", str(over["after"]["not_2xx"])),
+        ("   from then on", f"{over['after']['pictures_per_s'] / capacity['pictures_per_s']:.2f}"),
+        ("   refused of these", str(over["at_once"]["not_2xx"] + over["after"]["not_2xx"])),
     ):
         shown.add_row(name, value)
     rest = table(f"the network's process killed {kills} times under load", "what", "measured")

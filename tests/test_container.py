@@ -8,7 +8,9 @@ import shutil
 import socket
 import stat
 import subprocess
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -20,6 +22,7 @@ from tests.licences import table
 from tests.serving import ROOT, Server, eventually, first_process, free_port, serving
 
 MOST_BYTES = 1.2e9
+PUBLIC = "93.184.215.14"
 BUILD_TOOLS = {"gcc", "cc", "c++", "g++", "clang", "make", "ld", "as", "cmake", "uv"}
 
 
@@ -170,3 +173,48 @@ def test_nothing_but_the_temp_folder_is_written(photos: list[Path], tmp_path: Pa
         mounts = Path(f"/proc/{server.main.pid}/mounts").read_text().splitlines()
     writable = {line.split()[1] for line in mounts if "rw" in line.split()[3].split(",")}
     assert not [place for place in writable if not place.startswith(("/tmp", "/proc", "/dev"))]
+
+
+def test_pictures_are_fetched_from_a_public_host_and_nothing_inside_is(photos: list[Path], tmp_path: Path) -> None:
+    """container_test.sh gives this machine an address of the open internet, where no packet can leave it."""
+    asked: list[str] = []
+
+    class Host(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(f"{self.connection.getsockname()[0]}{self.path}")
+            inside = self.path == "/inside"
+            self.send_response(302 if inside else 200)
+            if inside:
+                self.send_header("Location", f"http://127.0.0.1:{port}/photo")
+            self.end_headers()
+            self.wfile.write(b"" if inside else photos[3].read_bytes())
+
+    with ThreadingHTTPServer(("0.0.0.0", 0), Host) as host:
+        port = host.server_port
+        threading.Thread(target=host.serve_forever, daemon=True).start()
+        with serving(None, tmp_path / "log", LENS_URL_HOSTS=f"*:{port}") as server:
+            urls = [f"http://{PUBLIC}:{port}/photo", f"http://{PUBLIC}:{port}/inside", f"http://127.0.0.1:{port}/photo"]
+            answer = server.json("query", {"queries": [{"url": url} for url in urls], "k": 1})
+        host.shutdown()
+    fetched, redirected, inside = answer.json()["results"]
+    assert fetched["hits"][0]["key"].endswith(photos[3].name)
+    assert redirected["error"]["code"] == inside["error"]["code"] == "url_refused"
+    assert sorted(asked) == [f"{PUBLIC}/inside", f"{PUBLIC}/photo"]
+
+
+def test_it_answers_nobody_else_until_it_is_told_to(photos: list[Path], tmp_path: Path) -> None:
+    key = "a-key-of-the-container-01"
+    cases: list[tuple[dict[str, str], int]] = [
+        ({}, 401),
+        ({"LENS_OPEN": "1"}, 200),
+        ({"LENS_KEYS": f"shop read {key}"}, 401),
+    ]
+    for settings, expected in cases:
+        with serving(None, tmp_path / "log", **settings) as server:
+            elsewhere = {"host": "shop.example"}  # as a proxy or a browser on another machine names it
+            files = {"images": photos[0].read_bytes()}
+            assert httpx.post(f"{server.url}/search", files=files, headers=elsewhere).status_code == expected
+            if expected == 401 and settings:
+                with_key = elsewhere | {"authorization": f"Bearer {key}"}
+                assert httpx.post(f"{server.url}/search", files=files, headers=with_key).status_code == 200
+            assert httpx.get(f"{server.url}/readyz", headers=elsewhere).status_code == 200

@@ -8,10 +8,12 @@ import socket
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from PIL import Image
 
 from tests.faults.breaking import FORM, IMAGES, multipart
 from tests.serving import Server, eventually, serving
@@ -104,3 +106,20 @@ def test_nothing_is_written_to_the_disk(catalogue: Path, photos: list[Path], tmp
         more = [worker.io_counters().write_chars for worker in server.workers("ImageSearch")]
         assert sum(more) - sum(facts) < 2**20
         assert sum(path.stat().st_blocks for path in Path(folder).rglob("*")) - before < 2**11 * 10
+
+
+def test_a_flood_of_pixels_takes_the_memory_of_one_picture(catalogue: Path, tmp_path: Path) -> None:
+    """A file of 200 kilobytes may be of a hundred million pixels; several at once took eight gigabytes."""
+    buffer = BytesIO()
+    Image.new("I;16", (10_000, 9_000), 7).save(buffer, "PNG")
+    with serving(catalogue, tmp_path / "log") as server, ThreadPoolExecutor(5) as pool:
+        server.search(buffer.getvalue()[:1000])
+        before = settled(server)
+        peak = before
+        asked = [pool.submit(server.search, buffer.getvalue() + bytes([number])) for number in range(4)]
+        while not all(one.done() for one in asked):
+            peak = max(peak, resident(server))
+            time.sleep(0.01)
+        assert [one.result().status_code for one in asked] == [200] * 4
+        assert peak - before < 1200
+        assert settled(server) - before < 100  # and it is given back

@@ -1,0 +1,106 @@
+"""The page's own routes, called by what is not the page."""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from contract import RequestFault
+from door import Access, PageRules
+from settings import Settings
+from tests.serving import Server
+
+AWKWARD: tuple[Any, ...] = (
+    *(None, True, -1, 0, 1.5, 2**70, "", "a" * 1000, "\0", "../../etc/passwd", [], {}, [[]]),
+    *(
+        {"path": "/etc/passwd"},
+        {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}},
+        {"url": "http://127.0.0.1/"},
+    ),
+)
+EVENTS = (
+    "run/predict",
+    "run/by_item",
+    "run/by_picture",
+    "api/predict",
+    "queue/join",
+    "call/again",
+    "component_server",
+    "reset",
+)
+
+
+@pytest.fixture
+def page(server: Server) -> Iterator[httpx.Client]:
+    """A client of the page, which has been opened before."""
+    with httpx.Client(base_url=f"{server.url}/demo", timeout=60) as client:
+        assert client.get("/config").status_code == 200
+        yield client
+
+
+def test_events_that_no_page_sends_are_the_callers_fault(server: Server, page: httpx.Client) -> None:
+    dice = random.Random(1)
+    events = page.get("/config").json()["dependencies"]
+    statuses: Counter[int] = Counter()
+    alive = {process.pid for process in server.main.children(recursive=True)}
+    for _ in range(250):
+        event = dice.choice(events)
+        count = len(event["inputs"]) + dice.choice([0, 0, 0, -1, 1])
+        body = {
+            "data": [dice.choice(AWKWARD) for _ in range(max(0, count))],
+            "fn_index": event["id"],
+            "session_hash": "a",
+            "event_data": dice.choice(AWKWARD),
+        }
+        if dice.random() < 0.3:
+            body[dice.choice(list(body))] = dice.choice(AWKWARD)
+        answer = page.post(f"/gradio_api/{dice.choice(EVENTS)}", json=body)
+        statuses[answer.status_code] += 1
+        assert b"Traceback" not in answer.content
+    assert not [status for status in statuses if status >= 500], statuses
+    assert {process.pid for process in server.main.children(recursive=True)} == alive
+
+
+def test_uploads_that_are_none_are_refused(page: httpx.Client) -> None:
+    dice = random.Random(2)
+    kinds = ("multipart/form-data; boundary=a", "multipart/form-data", "text/plain", "application/json", "")
+    for _ in range(60):
+        answer = page.post(
+            "/gradio_api/upload", content=dice.randbytes(200), headers={"content-type": dice.choice(kinds)}
+        )
+        assert 400 <= answer.status_code < 500
+    large = raw(
+        page, "POST /demo/gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000000\r\n\r\n"
+    )
+    assert large.startswith(b"HTTP/1.1 413 ")
+    for path in ("/etc/passwd", "..%2f..%2fetc/passwd", "/proc/self/environ"):
+        assert page.get(f"/gradio_api/file={path}").status_code in (403, 404)
+
+
+def raw(page: httpx.Client, request: str) -> bytes:
+    """The beginning of the answer to a request that no library would send."""
+    with socket.create_connection((page.base_url.host, page.base_url.port or 80), timeout=30) as connection:
+        connection.sendall(request.encode())
+        return connection.recv(1000)
+
+
+def test_a_full_disk_takes_no_uploads(monkeypatch: pytest.MonkeyPatch) -> None:
+    import asyncio
+
+    rules = PageRules(Access(Settings()), upload=10**6)
+    scope = {"method": "POST", "path": "/demo/gradio_api/upload"}
+
+    async def nothing() -> Any:
+        raise AssertionError("nothing is read")
+
+    assert asyncio.run(rules.answer(scope, {"content-length": "1000"}, nothing)) is None
+    monkeypatch.setattr("door.page_rules.shutil.disk_usage", lambda _: type("Usage", (), {"free": 10**6}))
+    with pytest.raises(RequestFault, match="no room for uploads") as raised:
+        asyncio.run(rules.answer(scope, {"content-length": "1000"}, nothing))
+    assert (raised.value.kind.status, raised.value.retry_after) == (429, 60)
