@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -86,6 +87,21 @@ class Settings(BaseModel):
             return path
         return Path(os.environ.get("PWD", ".")) / path
 
+    @field_validator("url_hosts")
+    @classmethod
+    def _are_hosts(cls, hosts: str | None) -> str | None:
+        for entry in (hosts or "").replace(",", " ").split():
+            if not re.fullmatch(r"(\*|(\*\.)?[\w-]+(\.[\w-]+)*)(:\d{1,5})?", entry):
+                raise ValueError(f"{entry} is not a host; write example.com, *.example.org, example.com:8443 or *")
+        return hosts
+
+    @field_validator("traces")
+    @classmethod
+    def _is_a_url(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("http://", "https://")):
+            raise ValueError("write the collector's URL, such as http://collector:4318/v1/traces")
+        return url
+
 
 def read_settings() -> Settings:
     """Read the settings from the environment. Raises SettingsFault, which names the variable and what it takes."""
@@ -96,4 +112,5 @@ def read_settings() -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + "_".join(str(part) for part in first["loc"]).upper()
-        raise SettingsFault(f"{name}={first['input']!r} cannot be used: {first['msg'].lower()}") from None
+        why = first["msg"].removeprefix("Value error, ")
+        raise SettingsFault(f"{name}={first['input']!r} cannot be used: {why[0].lower()}{why[1:]}") from None

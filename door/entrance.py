@@ -190,9 +190,8 @@ class _Passage:
 
     def _is_foreign(self, status: int, headers: MutableHeaders) -> bool:
         """Whether an answer is an error that was not made here."""
-        if (
-            self._visit.route == PAGE
-        ):  # whose script reads them, but for what Gradio answers to what no script of it sends
+        if self._visit.route == PAGE:
+            # Its script reads Gradio's errors; a 500 is what Gradio answers to events that no script of it sends.
             return status == 500 and self._scope["path"].startswith(EVENTS)
         return status == 500 or (status >= 400 and not headers.get("content-type", "").startswith("application/json"))
 

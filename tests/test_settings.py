@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from settings import SettingsFault, read_settings, usable_cores
+from settings import Settings, SettingsFault, read_settings, usable_cores
 
 
 def test_variables_are_read_and_an_empty_one_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,3 +39,27 @@ def test_a_containers_limit_counts_as_its_cores(told: str, cores: int | None, tm
     every = len(os.sched_getaffinity(0))
     assert usable_cores(tmp_path / "cpu.max") == (cores or every)
     assert usable_cores(tmp_path / "none") == every
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("url_hosts", "https://example.com", "https://example.com is not a host"),
+        ("url_hosts", "example.com/a", "example.com/a is not a host"),
+        ("traces", "collector:4318", "write the collector's URL"),
+        ("max_wait", "0", "greater than 0"),
+        ("log", "xml", "'text' or 'json'"),
+        ("open", "perhaps", "valid boolean"),
+        ("recall_share", "2", "less than or equal to 1"),
+    ],
+)
+def test_what_a_setting_cannot_be_is_said(name: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"LENS_{name.upper()}", value)
+    with pytest.raises(SettingsFault) as raised:
+        read_settings()
+    assert f"LENS_{name.upper()}='{value}'" in str(raised.value)
+    assert told in str(raised.value)
+
+
+def test_hosts_are_read() -> None:
+    assert Settings(url_hosts="example.com, *.example.org:8443,*").url_hosts
