@@ -6,6 +6,7 @@ import hashlib
 import time
 from pathlib import Path
 
+import bentoml
 import httpx
 import pytest
 
@@ -196,6 +197,8 @@ def test_the_served_process_asks_for_keys(catalogue: Path, photos: list[Path], k
         assert client.get("/metrics", headers=bearing(READER)).status_code == 200
         assert [client.get(path).status_code for path in ("/livez", "/readyz", "/docs.json")] == [200, 200, 200]
         assert client.get("/docs.json").json()["paths"]["/search"]["post"]["security"]
+        with bentoml.SyncHTTPClient(server.url, token=READER) as theirs:
+            assert theirs.query(queries=[{"id": 1}], k=1)["results"][0]["hits"]
         limited = [client.post("/query", json={"queries": [{"id": 1}]}, headers=bearing(SLOW)) for _ in range(8)]
         assert {answer.status_code for answer in limited} == {200, 429}
         assert int(limited[-1].headers["retry-after"]) >= 1
