@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from contract import BAD_REQUEST, BODY_TOO_LARGE, INVALID_FIELD, WRONG_MEDIA, RequestFault
 from door import Held
-from forms import Checked, check
+from forms import Checked, check, too_many
 from index import WrongFilter, parse_filter, refuse_repeats
 from settings import Settings
 
@@ -99,7 +99,15 @@ async def read_json(request: Request, fields: type[Checked], settings: Settings,
         value = json.loads(body, object_pairs_hook=refuse_repeats)
     except (ValueError, RecursionError) as error:
         raise RequestFault(BAD_REQUEST, f"the body is not JSON that can be read ({error})") from None
+    _check_lengths(value, settings)
     return check(fields, value)
+
+
+def _check_lengths(value: object, settings: Settings) -> None:
+    """Refuse lists that are too long before each of their values is looked at, which takes a second for some 100,000."""
+    for found in value.values() if isinstance(value, dict) else ():
+        if isinstance(found, list) and len(found) > settings.max_images:
+            raise too_many(len(found), settings)
 
 
 def _check_end(request: Request, tail: bytearray) -> None:

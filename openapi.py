@@ -55,6 +55,7 @@ KEYS = {
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "the same key"},
 }
 JSON_ROUTES = (("/query", QueryFields), ("/items/get", ItemsFields))
+SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}]
 GETS = {
     "/livez": "That the process runs.",
     "/healthz": "The same, by its older name.",
@@ -130,6 +131,8 @@ def complete(made: dict[str, Any], settings: Settings, needs_key: bool) -> dict[
         del schemas["QueryOne"]["properties"]["url"]
         schemas["QueryOne"]["oneOf"] = [one for one in schemas["QueryOne"]["oneOf"] if one["required"] != ["url"]]
     paths = {path: {"get": _get(path, told)} for path, told in GETS.items()}
+    if needs_key:
+        paths["/metrics"]["get"]["security"] = SECURITY
     for path, body in bodies.items():
         paths[path] = {"post": _post(path, made["paths"][path]["post"], body, needs_key)}
     return {
@@ -195,7 +198,7 @@ def _post(path: str, made: dict[str, Any], body: dict[str, Any], needs_key: bool
     found = {"200": made["responses"]["200"]} | {str(int(status)): _error(status) for status in sorted(ERROR_KINDS)}
     made |= {"responses": found, "summary": made.pop("description"), "tags": ["Search"]}
     # Where no key is needed, none is asked for; where one is, all routes but those of health need it.
-    return made | ({"security": [{"bearer": []}, {"header": []}]} if needs_key else {})
+    return made | ({"security": SECURITY} if needs_key else {})
 
 
 def _error(status: HTTPStatus) -> dict[str, Any]:

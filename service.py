@@ -27,6 +27,7 @@ from door import (
     Rules,
     Typed,
     beside,
+    bound_heads,
 )
 from embedding_client import EmbeddingClient, batch_without_waiting
 from forms import (
@@ -64,6 +65,7 @@ PAGE = LazyPage("/demo")
 HELD = Held(max(SETTINGS.max_request_bytes, SETTINGS.max_held_bytes // SETTINGS.workers), HELD_BYTES)
 KERNEL_SECONDS = 1.0  # after the start, when the first request has its answer and the page is not yet asked for
 batch_without_waiting()
+bound_heads()
 
 
 answered = Typed(SETTINGS.timeout, HELD)
@@ -166,7 +168,9 @@ class ImageSearch:
         try:
             if query.url is not None:
                 return await self._fetcher.fetch(query.url)
-            return query.picture() if query.id is None else await self._answers.by_id(query.id)
+            if query.id is not None:
+                return await self._answers.by_id(query.id)
+            return await asyncio.to_thread(query.picture)
         except (RequestFault, ImageTooLarge) as fault:
             return fault
 
@@ -195,7 +199,9 @@ RULES = Rules(
     access=ACCESS,
     rates=Rates(shared_folder() / "rates"),
     posts=frozenset(api.route for api in SERVICE.apis.values()),
-    page=PageRules(ACCESS, SETTINGS.max_bytes) if SETTINGS.demo else None,
+    page=PageRules(ACCESS, SETTINGS.max_bytes, max(2 * SETTINGS.max_bytes, SETTINGS.max_held_bytes))
+    if SETTINGS.demo
+    else None,
     seconds=SETTINGS.timeout,
 )
 SERVICE.add_asgi_middleware(Entrance, rules=RULES)

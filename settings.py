@@ -62,7 +62,10 @@ class Settings(BaseModel):
     keys_file: Path | None = Field(None, description="a file of API keys, one a line; read again whenever it changes")
     open: bool = Field(False, description="whether everyone is answered without a key; else only this machine is")
     max_wait: float = Field(
-        1.0, gt=0, description="seconds of work ahead of a request beyond which it is refused (429)"
+        1.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds of work ahead of a request beyond which it is refused (429)",
     )
     max_held_bytes: Positive = Field(
         512 * 1024**2, description="bytes of all requests' bodies held at once, in all of them"

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import sys
 import tempfile
+import traceback
 from contextlib import AsyncExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from demo.parts import PageParts
+
+log = logging.getLogger("bentoml.bentolens")
 
 
 class LazyPage:
@@ -49,12 +55,14 @@ def _mount(path: str, parts: PageParts) -> Any:
     # Uploads are their owner's alone; one folder for all workers, since any of them may answer the next request.
     private = Path(tempfile.gettempdir()) / f"bentolens-page-{os.getuid()}"
     private.mkdir(mode=0o700, exist_ok=True)
+    assert private.stat().st_uid == os.getuid(), f"{private} belongs to somebody else"
     os.environ.setdefault("GRADIO_TEMP_DIR", str(private))
     import gradio
     from fastapi import FastAPI
 
     from demo.page import CSS, THEME, build_page
 
+    _fetch_nothing_and_print_nothing()
     page = build_page(parts)
     app = gradio.mount_gradio_app(
         FastAPI(openapi_url=None),
@@ -71,3 +79,32 @@ def _mount(path: str, parts: PageParts) -> Any:
     # Until this is set, as launch() would, Gradio takes any path of this machine that a request names for an upload.
     page.has_launched = True
     return app
+
+
+def _fetch_nothing_and_print_nothing() -> None:
+    """Keep Gradio from fetching URLs that an event names, and from printing what an event that it cannot read has in it."""
+    import gradio.processing_utils
+    import gradio.queueing
+    import gradio.route_utils
+    import gradio.routes
+    import gradio.utils
+
+    def refuse(url: str, cache_dir: str) -> str:
+        raise ValueError("this page fetches nothing")
+
+    async def refuse_later(url: str, cache_dir: str) -> str:
+        return refuse(url, cache_dir)
+
+    for name in ("ssrf_protected_download", "save_url_to_cache", "unsafe_download"):
+        setattr(gradio.processing_utils, name, refuse)
+    gradio.processing_utils.async_ssrf_protected_download = refuse_later
+
+    def print_exc(*_: Any, **__: Any) -> None:
+        kind, _error, trace = sys.exc_info()
+        where = "".join(traceback.format_tb(trace)) if trace else ""  # the lines of code, not the error's own text
+        log.warning("an event of the page ended in %s", kind.__name__ if kind else "nothing", extra={"trace": where})
+
+    quiet = SimpleNamespace(**vars(traceback) | {"print_exc": print_exc})
+    for module in (gradio.queueing, gradio.route_utils, gradio.routes, gradio.utils):
+        if hasattr(module, "traceback"):
+            module.traceback = quiet

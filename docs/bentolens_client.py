@@ -139,15 +139,19 @@ class BentoLens:
                 return told
             if answer.status_code not in AGAIN or turn == self._tries:
                 break
-            time.sleep(float(answer.headers.get("Retry-After", 2**turn / 4)))
+            told_to = answer.headers.get("Retry-After", "")
+            time.sleep(float(told_to) if told_to.isdigit() else 2**turn / 4)
         raise BentoLensError(answer.status_code, Refused(**told["error"]))
 
 
 def _json(answer: httpx.Response) -> dict[str, Any]:
     try:
-        return dict(answer.json())
+        told = answer.json()
+        if isinstance(told, dict) and (answer.is_success or isinstance(told.get("error"), dict)):
+            return told
+        raise ValueError
     except ValueError:  # it is not the service that has answered
-        told = f"{answer.request.url.host} answered with status {answer.status_code} and no JSON"
+        told = f"{answer.request.url.host} answered with status {answer.status_code} and nothing of its own"
         return {"error": {"code": "no_json", "message": told, "hint": "check the URL, and what stands in front of it"}}
 
 

@@ -2,6 +2,7 @@
 
 from door.admission import Admission, Held
 from door.beside import beside
+from door.connections import bound_heads
 from door.entrance import Entrance, Rules
 from door.fetching import Fetcher
 from door.keys import Access
@@ -22,4 +23,5 @@ __all__ = [
     "Rules",
     "Typed",
     "beside",
+    "bound_heads",
 ]

@@ -24,19 +24,19 @@ from contract import (
     NOT_READY,
     TIMED_OUT,
     UNEXPECTED,
+    WRONG_MEDIA,
     WRONG_METHOD,
     RequestFault,
     error_answer,
     status_of,
 )
 from door.keys import Access, Key
-from door.page_rules import PAGE, PageRules, cookie_of
+from door.page_rules import EVENTS, PAGE, PageRules, cookie_of
 from door.rates import Rates
 from observing import ASKED, ERRORS, REQUEST_SECONDS, REQUESTS, Visit, begin
 
 log = logging.getLogger("bentoml.access")
 
-EVENTS = "/demo/gradio_api/"
 HEALTH = ("/livez", "/readyz", "/healthz")
 FREE = frozenset((*HEALTH, "/", "/docs.json"))  # they say nothing of the pictures
 GET = frozenset(("/metrics", "/schema.json", *FREE))
@@ -103,6 +103,8 @@ class _Passage:
         try:
             if route is None:
                 raise RequestFault(NO_ROUTE, "there is no such route")
+            if "bentoml" in self._headers.get("content-type", ""):  # ways that BentoML's services talk with each other
+                raise RequestFault(WRONG_MEDIA, "no route takes BentoML's own media types")
             # The API's routes heed their time themselves, and answers of the page may be streams, which last.
             uploads = route == PAGE and self._scope["method"] == "POST"
             async with asyncio.timeout(self._rules.seconds if uploads else None):
@@ -110,7 +112,10 @@ class _Passage:
         except Exception as error:
             if isinstance(error, TimeoutError):
                 error = RequestFault(TIMED_OUT, f"there was no answer within {self._rules.seconds} s")
-            if not isinstance(error, RequestFault):
+            if route == PAGE and not isinstance(error, RequestFault):  # its text may quote what was sent
+                log.warning("an event of the page ended in %s", type(error).__name__)
+                error = RequestFault(BAD_REQUEST, "this is not what the page sends")
+            elif not isinstance(error, RequestFault):
                 log.exception("a request ended in an error")
             if not self._status:
                 await self._refuse(error)
@@ -142,8 +147,7 @@ class _Passage:
         if key is None:
             return
         self._visit.key = key.name
-        asks = method == "POST" and (route != PAGE or "/run/" in self._scope["path"])
-        self._rules.rates.charge(key, int(asks), refuse=True)
+        self._rules.rates.charge(key, int(method == "POST"), refuse=True)
         # One is charged before the body is read; what else it has is charged once it is known.
         self._visit.charge = partial(self._charge_rest, key)
 
@@ -172,7 +176,7 @@ class _Passage:
         """Send an answer on, with the request's id; an error that is not typed is held back, and replaced."""
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
-            if self._visit.code is None and self._is_foreign(message["status"], headers):
+            if self._visit.code is None and self._is_foreign(message["status"]):
                 self._foreign = message["status"]
                 self._allow = headers.get("allow", "")
                 return
@@ -188,12 +192,12 @@ class _Passage:
         self._ended = message["type"] == "http.response.body" and not message.get("more_body")
         await self._send(message)
 
-    def _is_foreign(self, status: int, headers: MutableHeaders) -> bool:
+    def _is_foreign(self, status: int) -> bool:
         """Whether an answer is an error that was not made here."""
         if self._visit.route == PAGE:
             # Its script reads Gradio's errors; a 500 is what Gradio answers to events that no script of it sends.
             return status == 500 and self._scope["path"].startswith(EVENTS)
-        return status == 500 or (status >= 400 and not headers.get("content-type", "").startswith("application/json"))
+        return status >= 400
 
     def _typed(self, status: int) -> RequestFault:
         if self._visit.route == PAGE:  # its handlers tell their own errors, so that this is the caller's
@@ -202,6 +206,8 @@ class _Passage:
             return RequestFault(WRONG_METHOD, f"this route does not take {self._scope['method'][:20]}")
         if status == 404:
             return RequestFault(NO_ROUTE, "there is no such route")
+        if 400 <= status < 500:
+            return RequestFault(BAD_REQUEST, "this is no request that can be read")
         if status == 503:
             told = self._text.decode("utf-8", "replace").strip()
             return RequestFault(NOT_READY, told or "the service is not ready")

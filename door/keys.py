@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -27,7 +28,10 @@ LOOK_SECONDS = 0.5  # between looks at the file
 SIGNED_IN_SECONDS = 12 * 3600
 FORM = "NAME SCOPES KEY [PICTURES_PER_SECOND]"
 # A request that another machine's browser or proxy has passed on comes from here, but is not from here.
-PASSED_ON = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+PASSED_ON = (
+    *("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port", "x-real-ip"),
+    *("x-client-ip", "cf-connecting-ip", "true-client-ip", "x-envoy-external-address", "x-original-forwarded-for"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +45,13 @@ class Key:
 
 
 def read_keys(text: str) -> tuple[Key, ...]:
-    """The keys of a text, one a line or between semicolons; # begins a comment.
+    """The keys of a text, one a line; a word that begins with # begins a comment.
 
     ``KEY`` is the key itself (16 characters or more) or ``sha256:`` and its digest in hexadecimal. Raises SettingsFault,
     which names the place and never the key.
     """
     keys: dict[str, Key] = {}
-    lines = (line.partition("#")[0].split() for line in re.split("[\n;]", text))
+    lines = (list(takewhile(lambda word: not word.startswith("#"), line.split())) for line in text.splitlines())
     for number, words in enumerate(lines, 1):
         if words:
             key = _read_key(words, f"key {number}")
@@ -93,13 +97,18 @@ class KeyRing:
 
     def __init__(self, inline: str | None, file: Path | None) -> None:
         """Read them. Raises SettingsFault."""
-        self._inline = read_keys(inline) if inline else ()
+        try:
+            self._inline = read_keys(inline.replace(";", "\n")) if inline else ()
+        except SettingsFault as fault:
+            raise SettingsFault(f"LENS_KEYS: {fault}") from None
         self._file = file
         self._looked = 0.0
         self._seen: object = None
         self._from_file: tuple[Key, ...] = ()
         if file is not None:
             self._from_file = self._read(file)
+        if not self._inline + self._from_file:
+            raise SettingsFault(f"LENS_KEYS and LENS_KEYS_FILE have no key; a key is a line: {FORM}")
 
     def valid(self) -> tuple[Key, ...]:
         """All of them. A file that has become unreadable leaves those that were in it valid, and is told in the log."""
@@ -108,7 +117,8 @@ class KeyRing:
             if self._state(self._file) != self._seen:
                 try:
                     self._from_file = self._read(self._file)
-                    log.info("%s was read again: %d keys", self._file, len(self._from_file))
+                    level = logging.INFO if self._from_file else logging.WARNING
+                    log.log(level, "LENS_KEYS_FILE was read again: %d keys", len(self._from_file))
                 except SettingsFault as fault:
                     log.error("%s; the keys that were read before stay valid", fault)
         return self._inline + self._from_file
@@ -154,10 +164,7 @@ class Access:
         if settings.keys is not None or settings.keys_file is not None:
             if settings.open:
                 raise SettingsFault("LENS_OPEN=1 answers everyone: take it away, or LENS_KEYS and LENS_KEYS_FILE")
-            try:
-                self._ring = KeyRing(settings.keys, settings.keys_file)
-            except SettingsFault as fault:
-                raise SettingsFault(str(fault) if settings.keys is None else f"LENS_KEYS: {fault}") from None
+            self._ring = KeyRing(settings.keys, settings.keys_file)
 
     @property
     def needs_key(self) -> bool:

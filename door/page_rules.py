@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from http.cookies import CookieError, SimpleCookie
+from contextlib import suppress
+from pathlib import Path
 from urllib.parse import parse_qs
 
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope
 
-from contract import BODY_TOO_LARGE, BUSY, RequestFault
+from contract import BODY_TOO_LARGE, BUSY, NO_ROUTE, RequestFault
 from demo import sign_in_page
 from door.keys import SIGNED_IN_SECONDS, Access
 
 PAGE = "/demo"
 SIGN_IN = "/demo/sign-in"
 COOKIE = "bentolens"
+EVENTS = "/demo/gradio_api/"
+# All that the page itself asks Gradio for; its other routes queue, stream, describe and fetch, and are nobody's here.
+SENT = ("upload", "run/")
+ASKED = ("file=", "heartbeat/", "startup-events", "upload_progress", "info", "app_id")
 LONGEST_KEY = 4096  # bytes of the form that signs in
 FORM_BYTES = 2**20  # around an upload
 NO_ROOM_SECONDS = 60
@@ -26,25 +33,33 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; fra
 
 
 class PageRules:
-    """The page's own part of the entrance; ``upload`` is the most bytes of one."""
+    """The page's own part of the entrance; ``upload`` is the most bytes of one upload, ``most`` of all that are kept."""
 
-    def __init__(self, access: Access, upload: int) -> None:
+    def __init__(self, access: Access, upload: int, most: int) -> None:
         self._access = access
         self._upload = upload
+        self._most = max(most, 2 * upload)
 
     async def answer(self, scope: Scope, headers: Mapping[str, str], receive: Receive) -> Response | None:
         """What is answered in the page's place: the form that asks for a key, or what comes of sending it; else None.
 
         Raises RequestFault for an upload that is too large (413), or for which there is no room (429).
         """
+        below = scope["path"].removeprefix(EVENTS) if scope["path"].startswith(EVENTS) else None
+        if below is not None and not below.startswith(SENT if scope["method"] == "POST" else ASKED):
+            raise RequestFault(NO_ROUTE, "there is no such route")
         if scope["method"] == "POST" and scope["path"] != SIGN_IN:
-            self._check_upload(headers)
+            await asyncio.to_thread(self._check_upload, headers)
         if not self._access.needs_key:
             return None
         if scope["path"] == SIGN_IN and scope["method"] == "POST":
+            if _comes_from_elsewhere(headers):
+                return _form("Open this page itself, and sign in there.")
             return self._sign_in(await _key_sent(receive), scope, headers)
-        if scope["method"] != "GET" or scope["path"] not in (PAGE, PAGE + "/", SIGN_IN) or self._knows(headers):
+        if scope["method"] != "GET" or scope["path"] not in (PAGE, PAGE + "/", SIGN_IN):
             return None
+        if self._knows(headers):
+            return RedirectResponse("./") if scope["path"] == SIGN_IN else None
         # The form names where it is sent relative to this, so that it also works behind a proxy that adds a prefix.
         return RedirectResponse("demo/") if scope["path"] == PAGE else _form()
 
@@ -53,7 +68,7 @@ class PageRules:
         if kept is None:
             return _form("There is no such key, or it may not read.")
         response = RedirectResponse("./", 303)
-        secure = scope["scheme"] == "https" or headers.get("x-forwarded-proto") == "https"
+        secure = scope["scheme"] == "https" or headers.get("x-forwarded-proto", "").lower().startswith("https")
         # Lax: a link leads to the page, and no other site's page can make this browser ask anything in its name.
         response.set_cookie(COOKIE, kept, SIGNED_IN_SECONDS, path=PAGE, secure=secure, httponly=True, samesite="lax")
         return response
@@ -70,17 +85,34 @@ class PageRules:
         said = headers.get("content-length", "0")
         if not said.isdigit() or len(said) > 18 or int(said) > self._upload + FORM_BYTES:
             raise RequestFault(BODY_TOO_LARGE, f"the upload has more than the {self._upload:,} bytes allowed")
-        if shutil.disk_usage(tempfile.gettempdir()).free < 2 * self._upload:
+        kept = _bytes_below(Path(os.environ.get("GRADIO_TEMP_DIR", "")) if "GRADIO_TEMP_DIR" in os.environ else None)
+        if kept + self._upload > self._most or shutil.disk_usage(tempfile.gettempdir()).free < 2 * self._upload:
             raise RequestFault(BUSY, "there is no room for uploads", retry_after=NO_ROOM_SECONDS)
 
 
 def cookie_of(headers: Mapping[str, str]) -> str | None:
     """What a browser that has signed in sends."""
-    try:
-        kept = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return None
-    return kept.value if kept else None
+    # By hand, since http.cookies gives up at the first odd one of another application on the same host.
+    pairs = (pair.strip().partition("=") for pair in headers.get("cookie", "").split(";"))
+    return next((value.strip('"') for name, _, value in pairs if name == COOKIE), None)
+
+
+def _comes_from_elsewhere(headers: Mapping[str, str]) -> bool:
+    """Whether another site's page has sent a form: it would sign its visitors in as somebody else."""
+    origin = headers.get("origin")
+    return origin is not None and origin.partition("://")[2] not in (
+        headers.get("host"),
+        headers.get("x-forwarded-host"),
+    )
+
+
+def _bytes_below(folder: Path | None) -> int:
+    """The bytes of the files in a folder; what is removed meanwhile is not there."""
+    total = 0
+    for path in folder.rglob("*") if folder else ():
+        with suppress(OSError):
+            total += path.stat().st_size
+    return total
 
 
 def _form(fault: str | None = None) -> HTMLResponse:

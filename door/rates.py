@@ -48,6 +48,7 @@ class Rates:
     def _file_of(self, key: Key) -> Path:
         path = self._folder / key.digest.hex()[:32]
         if not path.exists():
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Whole when it appears, whichever process makes it.
             made = path.with_suffix(f".{os.getpid()}")
             made.write_bytes(MOMENT.pack(0))

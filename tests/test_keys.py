@@ -24,8 +24,8 @@ def digest_of(key: str) -> str:
     return "sha256:" + hashlib.sha256(key.encode()).hexdigest()
 
 
-def test_keys_are_read_from_lines_and_semicolons() -> None:
-    some = f"importer read,write {digest_of(WRITER)}; slow read {SLOW} .5"
+def test_keys_are_read_from_lines() -> None:
+    some = f"importer read,write {digest_of(WRITER)}\nslow read {SLOW} .5"
     keys = read_keys(f"shop read {READER} 20 # a comment\n\n# none\n{some}")
     assert [(key.name, sorted(key.scopes), key.rate) for key in keys] == [
         ("shop", ["read"], 20),
@@ -51,7 +51,7 @@ def test_keys_are_read_from_lines_and_semicolons() -> None:
 )
 def test_a_wrong_line_is_named_and_its_key_is_not_told(line: str, told: str) -> None:
     with pytest.raises(SettingsFault, match=told) as raised:
-        read_keys(line)
+        read_keys(line.replace(";", "\n"))
     assert READER not in str(raised.value)
     with pytest.raises(SettingsFault, match="LENS_KEYS: "):
         Access(Settings(keys=line))
@@ -75,6 +75,13 @@ def test_a_file_of_keys_is_read_again_when_it_changes_and_kept_when_it_breaks(
     assert not ring.find(WRITER)
     with pytest.raises(SettingsFault, match="cannot be read"):
         KeyRing(None, tmp_path / "missing")
+
+
+def test_a_service_with_no_key_at_all_is_not_started(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("# nobody\n")
+    for settings in (Settings(keys=";"), Settings(keys_file=tmp_path / "keys")):
+        with pytest.raises(SettingsFault, match="have no key"):
+            Access(settings)
 
 
 def refused(access: Access, client: str | None, headers: dict[str, str], scope: str = "read") -> str:

@@ -111,7 +111,16 @@ def test_log_lines_are_json_with_the_requests_id_and_no_picture(
         }
         assert (told["mine-1"]["route"], told["mine-1"]["status"], told["mine-1"]["asked"]) == ("/search", 200, 1)
         assert told[given]["code"] == "item_not_found"
+        # Gradio would print what it cannot read, and what stands in it.
+        events = httpx.get(f"{server.url}/demo/config", timeout=60).json()["dependencies"]
+        marks = ["data:image/jpeg;base64,MARK", 'a\n{"message": "forged"}\n', {"path": "MARK"}]
+        for event in events:
+            for mark in marks:
+                body = {"data": [mark], "fn_index": event["id"], "session_hash": "MARK"}
+                answer = httpx.post(f"{server.url}/demo/gradio_api/run/predict", json=body, timeout=60)
+                assert answer.status_code < 500
     text = log.read_text()
+    assert "MARK" not in text
     assert "forged" not in text
     assert picture[:60] not in text
     assert photos[0].name not in text

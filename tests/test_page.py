@@ -174,7 +174,7 @@ def test_the_page_asks_for_a_key_where_there_are_keys(
 ) -> None:
     key = "a-key-of-the-page-0123456789"
     with serving(catalogue, tmp_path / "log", LENS_KEYS=f"shop read {key}", LENS_WORKERS="2") as server:
-        for path in ("config", "gradio_api/info", "gradio_api/upload", "assets/index.js"):
+        for path in ("config", "gradio_api/info", "gradio_api/file=a", "assets/index.js"):
             assert httpx.get(f"{server.url}/demo/{path}").status_code == 401, path
         page = browser.new_page(viewport={"width": 390, "height": 844})
         page.set_default_timeout(30_000)

@@ -13,6 +13,7 @@ import pytest
 
 from contract import RequestFault
 from door import Access, PageRules
+from door.page_rules import cookie_of
 from settings import Settings
 from tests.serving import Server
 
@@ -83,6 +84,25 @@ def test_uploads_that_are_none_are_refused(page: httpx.Client) -> None:
         assert page.get(f"/gradio_api/file={path}").status_code in (403, 404)
 
 
+def test_the_page_fetches_nothing(server: Server, page: httpx.Client) -> None:
+    for url in ("http://some-host.example/a.jpg", "http://127.0.0.1:1/a.jpg"):
+        file = {"path": url, "url": url, "meta": {"_type": "gradio.FileData"}}
+        answer = page.post("/gradio_api/run/by_picture", json={"data": [file, 5], "fn_index": 0, "session_hash": "a"})
+        assert answer.status_code == 400
+        assert answer.json()["error"]["code"] == "bad_request"
+        queued = page.post("/gradio_api/queue/join", json={"data": [file, 5], "fn_index": 0, "session_hash": "a"})
+        assert queued.status_code == 404
+    log = server.log.read_text()
+    assert "resolve" not in log
+    assert "some-host" not in log
+
+
+def test_any_other_cookie_may_stand_beside_the_pages() -> None:
+    for others in ('x={"a":1}', "a[b]=1", "foo", "caf\u00e9=1", "path=/", "expires=1", "", "bentolensx=2"):
+        assert cookie_of({"cookie": f"{others}; bentolens=a:1:b; z=1"}) == "a:1:b"
+    assert cookie_of({"cookie": "a=b"}) is cookie_of({}) is None
+
+
 def raw(page: httpx.Client, request: str) -> bytes:
     """The beginning of the answer to a request that no library would send."""
     with socket.create_connection((page.base_url.host, page.base_url.port or 80), timeout=30) as connection:
@@ -93,7 +113,7 @@ def raw(page: httpx.Client, request: str) -> bytes:
 def test_a_full_disk_takes_no_uploads(monkeypatch: pytest.MonkeyPatch) -> None:
     import asyncio
 
-    rules = PageRules(Access(Settings()), upload=10**6)
+    rules = PageRules(Access(Settings()), upload=10**6, most=10**8)
     scope = {"method": "POST", "path": "/demo/gradio_api/upload"}
 
     async def nothing() -> Any:

@@ -1,0 +1,83 @@
+"""What a connection may do before it has made a request: send so many bytes of a head, for so many seconds.
+
+uvicorn bounds neither: a URL or headers of any size are kept, and a connection that never finishes them is kept for good.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_BYTES = 64 * 1024  # of a URL and headers, and what of the body comes with their end
+HEAD_SECONDS = 15
+TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain\r\ncontent-length: 0\r\n"
+    b"connection: close\r\n\r\n"
+)
+
+
+class _Head:
+    """Where a connection is: how much of a head it has sent, and until when it has to be done with it."""
+
+    def __init__(self, protocol: Any) -> None:
+        self._protocol = protocol
+        self._timer: asyncio.TimerHandle | None = None
+        self.bytes = 0
+        self.begins()
+
+    def begins(self) -> None:
+        """A request is expected, or its head has begun."""
+        self.bytes = 0
+        if self._timer is None:
+            self._timer = self._protocol.loop.call_later(HEAD_SECONDS, self._protocol.transport.close)
+
+    def ends(self) -> None:
+        """The head is there, or the connection is gone."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    @property
+    def awaited(self) -> bool:
+        """Whether the head is not complete."""
+        return self._timer is not None
+
+
+def bound_heads() -> None:
+    """Have this process close connections that send too large a head, or none in time."""
+    protocol: Any = HttpToolsProtocol
+    made, lost, received = protocol.connection_made, protocol.connection_lost, protocol.data_received
+    begun, complete = protocol.on_message_begin, protocol.on_headers_complete
+
+    def connection_made(self: Any, transport: Any) -> None:
+        made(self, transport)
+        self.head = _Head(self)
+
+    def connection_lost(self: Any, error: Exception | None) -> None:
+        self.head.ends()
+        lost(self, error)
+
+    def data_received(self: Any, data: bytes) -> None:
+        if self.head.awaited:
+            self.head.bytes += len(data)
+        received(self, data)
+        if self.head.awaited and self.head.bytes > HEAD_BYTES:
+            self.transport.write(TOO_LARGE)
+            self.transport.close()
+
+    def on_message_begin(self: Any) -> None:
+        begun(self)
+        self.head.begins()
+
+    def on_headers_complete(self: Any) -> None:
+        self.head.ends()
+        complete(self)
+
+    protocol.connection_made, protocol.connection_lost, protocol.data_received = (
+        connection_made,
+        connection_lost,
+        data_received,
+    )
+    protocol.on_message_begin, protocol.on_headers_complete = on_message_begin, on_headers_complete
