@@ -18,6 +18,7 @@ from contract import RATE_LIMITED, RequestFault
 from door.keys import Key
 
 BURST_SECONDS = 1.0  # of its rate that a key may use at once
+ROUNDING = 1e-6
 MOMENT = struct.Struct("<d")
 
 
@@ -39,7 +40,8 @@ class Rates:
             fcntl.flock(file, fcntl.LOCK_EX)
             now = time.time()
             used_until = max(now, MOMENT.unpack(file.read(MOMENT.size))[0])
-            if refuse and (wait := used_until - now - BURST_SECONDS) > 0:
+            burst = max(BURST_SECONDS, 1 / key.rate)
+            if refuse and (wait := used_until + 1 / key.rate - now - burst) > ROUNDING:
                 told = f"the key {key.name} has asked for more than {key.rate:g} pictures a second"
                 raise RequestFault(RATE_LIMITED, told, retry_after=math.ceil(wait))
             file.seek(0)
