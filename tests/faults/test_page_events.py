@@ -6,6 +6,7 @@ import random
 import socket
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -110,7 +111,7 @@ def raw(page: httpx.Client, request: str) -> bytes:
         return connection.recv(1000)
 
 
-def test_a_full_disk_takes_no_uploads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_takes_no_uploads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import asyncio
 
     rules = PageRules(Access(Settings()), upload=10**6, most=10**8)
@@ -119,6 +120,12 @@ def test_a_full_disk_takes_no_uploads(monkeypatch: pytest.MonkeyPatch) -> None:
     async def nothing() -> Any:
         raise AssertionError("nothing is read")
 
+    assert asyncio.run(rules.answer(scope, {"content-length": "1000"}, nothing)) is None
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    (tmp_path / "kept").write_bytes(bytes(99_500_000))  # of earlier uploads
+    with pytest.raises(RequestFault, match="no room for uploads"):
+        asyncio.run(rules.answer(scope, {"content-length": "1000"}, nothing))
+    (tmp_path / "kept").unlink()
     assert asyncio.run(rules.answer(scope, {"content-length": "1000"}, nothing)) is None
     monkeypatch.setattr("door.page_rules.shutil.disk_usage", lambda _: type("Usage", (), {"free": 10**6}))
     with pytest.raises(RequestFault, match="no room for uploads") as raised:
