@@ -44,7 +44,7 @@ def test_the_bento_holds_what_serving_needs_and_no_more(home: Path) -> None:
         "index/kernel.py",
         "demo/page.py",
     } <= sources
-    assert {name.partition("/")[0] for name in sources if "/" in name} == {"model", "index", "demo"}
+    assert {name.partition("/")[0] for name in sources if "/" in name} == {"model", "index", "demo", "door"}
     assert not sources & {"cli.py", "pipeline.py", "sources.py", "shell.py", "progress.py", "model/export.py"}
     needed = (bento / "env" / "python" / "requirements.txt").read_text()
     assert not [name for name in ("hnswlib", "torch", "timm", "nncf") if name in needed]
