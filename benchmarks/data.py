@@ -23,7 +23,6 @@ from index import (
     open_index,
     search_exact,
 )
-from model.torch_engine import build_reference
 
 CACHE = Path(__file__).parents[1] / ".cache"
 MODEL = "tf_efficientnet_lite0"
@@ -48,6 +47,8 @@ def embeddings(count: int, seed: int) -> NDArray[np.float32]:
     """Unit vectors of random crops of the sample photos: float32 [count, 1280]. Made once, some 40 a second."""
     path = CACHE / "bench" / f"embeddings-{count}-{seed}.npy"
     if not path.is_file():
+        from model.torch_engine import build_reference  # torch takes seconds and memory, and few cases need it
+
         path.parent.mkdir(parents=True, exist_ok=True)
         extractor = build_reference(MODEL)
         height, width = extractor.card.preprocessing.size

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from benchmarks.catalogues import MODEL, photos_to_send, weights_of
 from cli import cli
 from contract import STATUSES
 from index.where import GROUPS, OPERATORS
@@ -107,9 +108,10 @@ def test_make_run_serves_a_folder_of_ones_own(place: Path, photos: list[Path], t
 
 
 def test_the_benchmarks_run() -> None:
-    """All that make bench runs, those of the index beside those of the service."""
-    index = ("index_speed", "filters", "index_memory", "index_open")
-    service = ("embedding", "service", "cold_start", "build_rate", "overload")
+    """All that make bench runs, those that serve beside those that do not."""
+    served = ("service", "cold_start", "overload")
+    alone = ("index_speed", "filters", "index_memory", "index_open", "embedding", "build_rate")
+    photos_to_send(), weights_of(MODEL)  # both sides take them, and one at a time can make them
 
     def run(names: tuple[str, ...]) -> None:
         for name in names:
@@ -119,9 +121,9 @@ def test_the_benchmarks_run() -> None:
             assert "│" in done.stdout
 
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(run, (index, service)))
+        list(pool.map(run, (served, alone)))
     listed = re.findall(r"-m benchmarks\.(\w+) --quick", (ROOT / "Makefile").read_text(encoding="utf-8"))
-    assert set(listed) == {*index, *service}
+    assert set(listed) == {*served, *alone}
 
 
 def test_every_verb_route_code_and_setting_is_in_the_readme(server: Server) -> None:
