@@ -38,7 +38,7 @@ class Rates:
             return
         with self._file_of(key).open("r+b", buffering=0) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            now = time.time()
+            now = time.monotonic()  # one clock for all processes, and nobody sets it
             used_until = max(now, MOMENT.unpack(file.read(MOMENT.size))[0])
             burst = max(BURST_SECONDS, 1 / key.rate)
             if refuse and (wait := used_until + 1 / key.rate - now - burst) > ROUNDING:

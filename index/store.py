@@ -107,7 +107,8 @@ def open_database(folder: Path, *, writable: bool = False) -> sqlite3.Connection
     """
     path = folder / DATABASE
     if not path.is_file():
-        what = "is not a folder" if not folder.is_dir() else f"has no {DATABASE}"
+        missing = "is a file" if folder.exists() else "is not there"
+        what = f"has no {DATABASE}" if folder.is_dir() else missing
         raise CatalogueNotFound(
             f"{folder} is not a catalogue: it {what}; make one with: python cli.py build PHOTOS --out {folder}"
         )

@@ -98,8 +98,11 @@ def test_it_opens_from_a_folder_that_cannot_be_written(copy: Path, tmp_path: Pat
 
 
 def test_a_folder_that_is_none_says_so(tmp_path: Path) -> None:
-    with pytest.raises(CatalogueNotFound, match="is not a folder"):
+    with pytest.raises(CatalogueNotFound, match="is not there"):
         open_catalogue(tmp_path / "none")
+    (tmp_path / "file").write_text("text")
+    with pytest.raises(CatalogueNotFound, match="it is a file; make one"):
+        open_catalogue(tmp_path / "file")
     with pytest.raises(CatalogueNotFound, match=r"has no catalogue.sqlite; make one with: python cli.py build"):
         open_catalogue(tmp_path)
     (tmp_path / "catalogue.sqlite").write_text("not a database, whatever its name says " * 30)
