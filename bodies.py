@@ -1,4 +1,4 @@
-"""Reading the bodies of requests: within their limits, in memory, and no more of them at once than there is room for."""
+"""Reading the bodies of requests, in memory; the entrance bounds how many bytes they have."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from contract import BAD_REQUEST, BODY_TOO_LARGE, INVALID_FIELD, WRONG_MEDIA, RequestFault
-from door import Held
+from contract import BAD_REQUEST, INVALID_FIELD, WRONG_MEDIA, RequestFault
 from forms import Checked, check, too_many
 from index import WrongFilter, parse_filter, refuse_repeats
 from settings import Settings
@@ -42,9 +41,7 @@ def _filter(text: str) -> object:
     return parse_filter(text)
 
 
-async def read_multipart(
-    request: Request, fields: type[Checked], settings: Settings, held: Held
-) -> tuple[list[bytes], Checked]:
+async def read_multipart(request: Request, fields: type[Checked], settings: Settings) -> tuple[list[bytes], Checked]:
     """The files of the field ``images``, in order, and the other fields, checked. Raises RequestFault."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise RequestFault(WRONG_MEDIA, "this route takes multipart/form-data with one or more files named images")
@@ -52,7 +49,7 @@ async def read_multipart(
     try:
         form = await _InMemory(
             request.headers,
-            _bounded(request, settings, held, tail),
+            _stream(request, tail),
             max_files=settings.max_images,
             max_fields=16,
             max_part_size=settings.max_request_bytes,
@@ -87,12 +84,12 @@ async def read_multipart(
     return images, check(fields, texts)
 
 
-async def read_json(request: Request, fields: type[Checked], settings: Settings, held: Held) -> Checked:
+async def read_json(request: Request, fields: type[Checked], settings: Settings) -> Checked:
     """The JSON body, checked. Raises RequestFault."""
     media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise RequestFault(WRONG_MEDIA, f"this route takes application/json, not {media_type}")
-    body = b"".join([chunk async for chunk in _bounded(request, settings, held)])
+    body = b"".join([chunk async for chunk in _stream(request)])
     if _values(body) > MOST_VALUES:
         raise RequestFault(INVALID_FIELD, f"the body has more than the {MOST_VALUES:,} values allowed")
     try:
@@ -117,28 +114,10 @@ def _check_end(request: Request, tail: bytearray) -> None:
         raise RequestFault(BAD_REQUEST, "the multipart body cannot be read: it breaks off before its closing boundary")
 
 
-async def _bounded(
-    request: Request, settings: Settings, held: Held, tail: bytearray | None = None
-) -> AsyncGenerator[bytes, None]:
-    """The body as it streams in, given up as soon as it is larger than allowed; its last bytes are left in ``tail``.
-
-    One that says how large it is, is refused before it is read.
-    """
-    too_large = RequestFault(
-        BODY_TOO_LARGE, f"the request has more than the {settings.max_request_bytes:,} bytes allowed"
-    )
-    said = request.headers.get("content-length", "")
-    expected = int(said) if said.isascii() and said.isdigit() and len(said) < 19 else 0
-    if expected > settings.max_request_bytes:
-        raise too_large
-    size = 0
+async def _stream(request: Request, tail: bytearray | None = None) -> AsyncGenerator[bytes, None]:
+    """The body as it streams in; its last bytes are left in ``tail``."""
     try:
         async for chunk in request.stream():
-            size += len(chunk)
-            if size > settings.max_request_bytes:
-                raise too_large
-            held.add(len(chunk), expected)
-            expected = 0
             if tail is not None:
                 tail[:] = (tail + chunk)[-1024:]
             yield chunk

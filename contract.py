@@ -205,6 +205,12 @@ def error_answer(error: Exception) -> ErrorAnswer:
     return error_answer_of(kind, message)
 
 
+def headers_of(error: Exception) -> dict[str, str]:
+    """The headers that go with an error's body."""
+    after = error.retry_after if isinstance(error, RequestFault) else None
+    return {} if after is None else {"Retry-After": str(after)}
+
+
 def error_answer_of(kind: Kind, message: str) -> ErrorAnswer:
     """The body that tells an error of a kind."""
     return ErrorAnswer(error=ErrorBody(code=kind.code, message=message, hint=kind.hint))

@@ -29,18 +29,21 @@ SEARCHED = {
     "timings_ms": {"decode": 6.1, "embed": 24.8, "search": 0.4},
 }
 ITEM = {
-    **{
-        "id": 1,
-        "key": "beach/IMG_0042.jpg",
-        "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-    },
-    **{"added_at": "2026-11-21T10:00:00Z", "metadata": {"width": 4032, "height": 3024}, "thumbnail": None},
+    "id": 1,
+    "key": "beach/IMG_0042.jpg",
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "added_at": "2026-11-21T10:00:00Z",
+    "metadata": {"width": 4032, "height": 3024},
+    "thumbnail": None,
 }
 ANSWERS: dict[str, Any] = {
     "/search": SEARCHED,
     "/query": SEARCHED,
     "/embed": {
-        **{"embeddings": [[0.6, 0.8]], "dim": 2, "model": "resnet50.tv_in1k", "batch_sizes": [8]},
+        "embeddings": [[0.6, 0.8]],
+        "dim": 2,
+        "model": "resnet50.tv_in1k",
+        "batch_sizes": [8],
         "timings_ms": {"decode": 6.1, "embed": 24.8},
     },
     "/items/get": {"items": [ITEM]},
@@ -54,7 +57,7 @@ KEYS = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "an API key"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "the same key"},
 }
-JSON_ROUTES = (("/query", QueryFields), ("/items/get", ItemsFields))
+JSON_ROUTES: dict[str, type[BaseModel]] = {"/query": QueryFields, "/items/get": ItemsFields}
 SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}]
 GETS = {
     "/livez": "That the process runs.",
@@ -123,9 +126,7 @@ def complete(made: dict[str, Any], settings: Settings, needs_key: bool) -> dict[
         if name in ("Found", "HitBody", "ItemBody")  # the others are BentoML's own, or told better below
     } | FILTERS
     bodies = {path: _multipart(settings, searches=path == "/search") for path in ("/search", "/embed")}
-    bodies |= {
-        path: _json(model, settings, schemas) for path, model in (("/query", QueryFields), ("/items/get", ItemsFields))
-    }
+    bodies |= {path: _json(model, settings, schemas) for path, model in JSON_ROUTES.items()}
     _json(ErrorAnswer, settings, schemas)
     if settings.url_hosts is None:
         del schemas["QueryOne"]["properties"]["url"]

@@ -68,7 +68,7 @@ batch_without_waiting()
 bound_heads()
 
 
-answered = Typed(SETTINGS.timeout, HELD)
+answered = Typed(SETTINGS.timeout)
 BESIDE = beside(
     PAGE if SETTINGS.demo else None, lambda: complete(SERVICE.openapi_spec.asdict(), SETTINGS, ACCESS.needs_key)
 )
@@ -127,7 +127,7 @@ class ImageSearch:
     @answered
     async def search(self, ctx: bentoml.Context) -> SearchAnswer:
         """Find the pictures that look like each of the pictures sent."""
-        images, fields = await read_multipart(ctx.request, SearchFields, SETTINGS, HELD)
+        images, fields = await read_multipart(ctx.request, SearchFields, SETTINGS)
         k = check_counts(SETTINGS, k=fields.k, queries=len(images))
         this_visit().asks_for(len(images))
         return await self._answers.search(list(images), k, fields.where)
@@ -136,7 +136,7 @@ class ImageSearch:
     @answered
     async def query(self, ctx: bentoml.Context) -> SearchAnswer:
         """Find the pictures that look like each of the queries: pictures in base64 or by URL, or items by id."""
-        fields = await read_json(ctx.request, QueryFields, SETTINGS, HELD)
+        fields = await read_json(ctx.request, QueryFields, SETTINGS)
         k = check_counts(SETTINGS, k=fields.k, queries=len(fields.queries))
         this_visit().asks_for(len(fields.queries))
         # Pictures are let in further on, once it is known which of them have to be embedded.
@@ -148,7 +148,7 @@ class ImageSearch:
     @answered
     async def embed(self, ctx: bentoml.Context) -> EmbedAnswer:
         """Give each picture's embedding, a unit vector."""
-        images, _ = await read_multipart(ctx.request, NoFields, SETTINGS, HELD)
+        images, _ = await read_multipart(ctx.request, NoFields, SETTINGS)
         check_counts(SETTINGS, k=None, queries=len(images))
         this_visit().asks_for(len(images))
         return await self._answers.embed(list(images))
@@ -157,7 +157,7 @@ class ImageSearch:
     @answered
     async def get_items(self, ctx: bentoml.Context) -> ItemsAnswer:
         """Give items by id or key, with their thumbnails."""
-        fields = await read_json(ctx.request, ItemsFields, SETTINGS, HELD)
+        fields = await read_json(ctx.request, ItemsFields, SETTINGS)
         names = len(fields.ids or fields.keys or ())
         check_counts(SETTINGS, k=None, queries=names)
         this_visit().asks_for(names)
@@ -203,5 +203,7 @@ RULES = Rules(
     if SETTINGS.demo
     else None,
     seconds=SETTINGS.timeout,
+    held=HELD,
+    most=SETTINGS.max_request_bytes,
 )
 SERVICE.add_asgi_middleware(Entrance, rules=RULES)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from prometheus_client import Gauge
+from starlette.types import Message, Receive
 
-from contract import BUSY, RequestFault
+from contract import BODY_TOO_LARGE, BUSY, RequestFault
 from observing import this_visit
 
 MEMORY_SECONDS = 3.0  # over which the rate is taken: a few batches of a large network
@@ -93,6 +94,31 @@ class Held:
         self._limit = limit
         self._gauge = gauge
         self._bytes = 0
+
+    def bounded(self, receive: Receive, headers: Mapping[str, str], most: int) -> Receive:
+        """A request's body as it streams in, held here, and given up as soon as it is larger than ``most`` bytes.
+
+        Raises RequestFault: 413, here already where it says how large it is; as it is read also 429, without room for it.
+        """
+        too_large = RequestFault(BODY_TOO_LARGE, f"the request has more than the {most:,} bytes allowed")
+        said = headers.get("content-length", "")
+        expected = int(said[:19]) if said.isascii() and said.isdigit() else 0
+        if expected > most:
+            raise too_large
+        size = 0
+
+        async def receive_bounded() -> Message:
+            nonlocal size, expected
+            message = await receive()
+            if count := len(message.get("body", b"")):
+                size += count
+                if size > most:
+                    raise too_large
+                self.add(count, expected)
+                expected = 0
+            return message
+
+        return receive_bounded
 
     def add(self, count: int, expected: int = 0) -> None:
         """Hold ``count`` bytes more for this request, which expects to have ``expected``. Raises RequestFault (429)."""

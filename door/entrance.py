@@ -28,8 +28,10 @@ from contract import (
     WRONG_METHOD,
     RequestFault,
     error_answer,
+    headers_of,
     status_of,
 )
+from door.admission import Held
 from door.keys import Access, Key
 from door.page_rules import EVENTS, PAGE, PageRules, cookie_of
 from door.rates import Rates
@@ -46,14 +48,16 @@ REQUEST_ID = re.compile(r"[\w.:/+=-]{1,64}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the entrance goes by: who may ask and how much, the API's paths, the page's own rules where there is a page, and
-    after how many seconds a request to it is given up."""
+    """What the entrance goes by: who may ask and how much, the API's paths, the page's own rules where there is a page,
+    after how many seconds a request to it is given up, where bodies are held, and how many bytes one may have."""
 
     access: Access
     rates: Rates
     posts: frozenset[str]
     page: PageRules | None
     seconds: int
+    held: Held
+    most: int
 
     def route(self, path: str) -> str | None:
         """The route of a path, if it is one."""
@@ -94,6 +98,7 @@ class _Passage:
         self._ended = False
         self._foreign = 0  # the status of an answer that is replaced by a typed one
         self._text = b""
+        self._fault: RequestFault | None = None  # of the body
         self._allow = ""  # the methods that a route takes, where it was asked for another
 
     async def go(self, receive: Receive) -> None:
@@ -122,16 +127,30 @@ class _Passage:
             elif not self._ended:
                 raise
         finally:
+            self._rules.held.free()
             self._tell()
 
     async def _pass(self, receive: Receive, route: str) -> None:
-        if route == PAGE and self._rules.page:
-            response = await self._rules.page.answer(self._scope, self._headers, receive)
-            if response:
-                await self._answer(response)
-                return
+        page = self._rules.page if route == PAGE else None
+        if page and (response := await page.answer(self._scope, self._headers, receive)):
+            await self._answer(response)
+            return
         self._let_in(route)
-        await self._app(self._scope, receive, self._pass_on)
+        most = page.most(self._scope["path"]) if page else self._rules.most
+        await self._app(self._scope, self._bounded(receive, most), self._pass_on)
+
+    def _bounded(self, receive: Receive, most: int) -> Receive:
+        """The body within its limits; what is wrong with it is kept, since its reader may tell it in words of its own."""
+        body = self._rules.held.bounded(receive, self._headers, most)
+
+        async def read() -> Message:
+            try:
+                return await body()
+            except RequestFault as fault:
+                self._fault = fault
+                raise
+
+        return read
 
     def _let_in(self, route: str) -> None:
         method = self._scope["method"]
@@ -160,9 +179,7 @@ class _Passage:
 
     async def _refuse(self, error: Exception) -> None:
         answer = error_answer(error)
-        headers = {}
-        if isinstance(error, RequestFault) and error.retry_after is not None:
-            headers["Retry-After"] = str(error.retry_after)
+        headers = headers_of(error)
         if (status := status_of(answer)) == 401:
             headers["WWW-Authenticate"] = 'Bearer realm="BentoLens"'
         if status == 405:
@@ -175,6 +192,7 @@ class _Passage:
     async def _pass_on(self, message: Message) -> None:
         """Send an answer on, with the request's id; an error that is not typed is held back, and replaced."""
         if message["type"] == "http.response.start":
+            self._rules.held.free()  # whoever takes long to read the answer keeps nobody out
             headers = MutableHeaders(scope=message)
             if self._visit.code is None and self._is_foreign(message["status"]):
                 self._foreign = message["status"]
@@ -195,11 +213,15 @@ class _Passage:
     def _is_foreign(self, status: int) -> bool:
         """Whether an answer is an error that was not made here."""
         if self._visit.route == PAGE:
+            if self._fault:
+                return True
             # Its script reads Gradio's errors; a 500 is what Gradio answers to events that no script of it sends.
             return status == 500 and self._scope["path"].startswith(EVENTS)
         return status >= 400
 
     def _typed(self, status: int) -> RequestFault:
+        if self._fault:
+            return self._fault
         if self._visit.route == PAGE:  # its handlers tell their own errors, so that this is the caller's
             return RequestFault(BAD_REQUEST, "this is not what the page sends")
         if status == 405:

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope
 
-from contract import BODY_TOO_LARGE, BUSY, NO_ROUTE, RequestFault
+from contract import BUSY, NO_ROUTE, RequestFault
 from demo import sign_in_page
 from door.keys import SIGNED_IN_SECONDS, Access
 
@@ -23,10 +23,11 @@ SIGN_IN = "/demo/sign-in"
 COOKIE = "bentolens"
 EVENTS = "/demo/gradio_api/"
 # All that the page itself asks Gradio for; its other routes queue, stream, describe and fetch, and are nobody's here.
-SENT = ("upload", "run/")
+UPLOAD = "upload"
+SENT = (UPLOAD, "run/")
 ASKED = ("file=", "heartbeat/", "startup-events", "upload_progress", "info", "app_id")
 LONGEST_KEY = 4096  # bytes of the form that signs in
-FORM_BYTES = 2**20  # around an upload
+EVENT_BYTES = 2**20  # of an event, which names the picture and does not have it; and of the form around an upload
 NO_ROOM_SECONDS = 60
 # The form loads nothing, runs nothing, and is shown in no other site's frame.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"
@@ -40,16 +41,20 @@ class PageRules:
         self._upload = upload
         self._most = max(most, 2 * upload)
 
+    def most(self, path: str) -> int:
+        """The most bytes that the body of a request to a path may have."""
+        return EVENT_BYTES + (self._upload if path.removeprefix(EVENTS).startswith(UPLOAD) else 0)
+
     async def answer(self, scope: Scope, headers: Mapping[str, str], receive: Receive) -> Response | None:
         """What is answered in the page's place: the form that asks for a key, or what comes of sending it; else None.
 
-        Raises RequestFault for an upload that is too large (413), or for which there is no room (429).
+        Raises RequestFault for what is no route of the page (404), or for which there is no room (429).
         """
         below = scope["path"].removeprefix(EVENTS) if scope["path"].startswith(EVENTS) else None
         if below is not None and not below.startswith(SENT if scope["method"] == "POST" else ASKED):
             raise RequestFault(NO_ROUTE, "there is no such route")
         if scope["method"] == "POST" and scope["path"] != SIGN_IN:
-            await asyncio.to_thread(self._check_upload, headers)
+            await asyncio.to_thread(self._check_room)
         if not self._access.needs_key:
             return None
         if scope["path"] == SIGN_IN and scope["method"] == "POST":
@@ -80,12 +85,10 @@ class PageRules:
             return False
         return True
 
-    def _check_upload(self, headers: Mapping[str, str]) -> None:
-        """Gradio writes uploads to the disk, and keeps them for an hour."""
-        said = headers.get("content-length", "0")
-        if not said.isdigit() or len(said) > 18 or int(said) > self._upload + FORM_BYTES:
-            raise RequestFault(BODY_TOO_LARGE, f"the upload has more than the {self._upload:,} bytes allowed")
-        kept = _bytes_below(Path(os.environ.get("GRADIO_TEMP_DIR", "")) if "GRADIO_TEMP_DIR" in os.environ else None)
+    def _check_room(self) -> None:
+        """Gradio writes uploads, and the thumbnails that it shows, to the disk, and keeps them for an hour."""
+        folder = os.environ.get("GRADIO_TEMP_DIR")  # set when the page is built
+        kept = _bytes_below(Path(folder)) if folder else 0
         if kept + self._upload > self._most or shutil.disk_usage(tempfile.gettempdir()).free < 2 * self._upload:
             raise RequestFault(BUSY, "there is no room for uploads", retry_after=NO_ROOM_SECONDS)
 
@@ -106,10 +109,10 @@ def _comes_from_elsewhere(headers: Mapping[str, str]) -> bool:
     )
 
 
-def _bytes_below(folder: Path | None) -> int:
+def _bytes_below(folder: Path) -> int:
     """The bytes of the files in a folder; what is removed meanwhile is not there."""
     total = 0
-    for path in folder.rglob("*") if folder else ():
+    for path in folder.rglob("*"):
         with suppress(OSError):
             total += path.stat().st_size
     return total

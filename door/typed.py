@@ -13,8 +13,7 @@ import bentoml
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from contract import TIMED_OUT, ErrorAnswer, ListAnswer, RequestFault, error_answer, status_of
-from door.admission import Held
+from contract import TIMED_OUT, ErrorAnswer, ListAnswer, RequestFault, error_answer, headers_of, status_of
 from draining import given_up, may_be_given_up
 from observing import ERRORS, STEP_SECONDS, this_visit
 
@@ -24,11 +23,10 @@ Route = Callable[..., Awaitable[BaseModel]]
 
 
 class Typed:
-    """Decorates routes: gives them up after some seconds, and lets go of the bytes that they held."""
+    """Decorates routes: gives them up after some seconds."""
 
-    def __init__(self, seconds: int, held: Held) -> None:
+    def __init__(self, seconds: int) -> None:
         self._seconds = seconds
-        self._held = held
 
     def __call__(self, route: Route) -> Callable[..., Awaitable[Response]]:
         """The route as BentoML calls it; the fields of its form are not read by BentoML, but by the route itself."""
@@ -47,12 +45,9 @@ class Typed:
                 sole = error_answer(error)
                 body = sole.model_dump_json()
                 ERRORS.labels(sole.error.code).inc()
-                if isinstance(error, RequestFault) and error.retry_after is not None:
-                    headers["Retry-After"] = str(error.retry_after)
+                headers = headers_of(error)
                 if (status := status_of(sole)) >= 500:
                     log.error("%s: %s", sole.error.code, error, exc_info=status == 500)
-            finally:
-                self._held.free()
             visit.code = sole.error.code if sole else None
             # BentoML gives the response the status of its context, whatever its own is.
             ctx.response.status_code = status_of(sole) if sole else 200

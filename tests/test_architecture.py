@@ -27,7 +27,7 @@ MAY = {
     "door": {"model", "index", "demo", "contract", "draining", "observing", "settings"},
     "forms": {"contract", "settings"},
     "openapi": {"contract", "forms", "settings"},
-    "bodies": {"index", "contract", "door", "forms", "settings"},
+    "bodies": {"index", "contract", "forms", "settings"},
     "packing": {"index"},
     "progress": set(),
     "shell": {"model", "index", "settings", "sources"},

@@ -6,6 +6,7 @@ import random
 import socket
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,10 @@ EVENTS = (
     "component_server",
     "reset",
 )
+
+FORM = "multipart/form-data; boundary=a"
+PART = '--a\r\nContent-Disposition: form-data; name="files"\r\n\r\n'  # a field without a file's name is kept in memory
+PART_CHUNK = f"{len(PART):x}\r\n{PART}\r\n"
 
 
 @pytest.fixture
@@ -81,6 +86,11 @@ def test_uploads_that_are_none_are_refused(page: httpx.Client) -> None:
         page, "POST /demo/gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000000\r\n\r\n"
     )
     assert large.startswith(b"HTTP/1.1 413 ")
+    for path, megabytes in (("run/by_picture", 2), ("run/none", 2), ("upload", 66)):
+        head = f"POST /demo/gradio_api/{path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM}\r\n"
+        assert too_large(raw(page, f"{head}Content-Length: {megabytes * 2**20}\r\n\r\n"))
+        chunks = (f"{2**20:x}\r\n" + "a" * 2**20 + "\r\n") * megabytes
+        assert too_large(raw(page, f"{head}Transfer-Encoding: chunked\r\n\r\n{PART_CHUNK}{chunks}"))
     for path in ("/etc/passwd", "..%2f..%2fetc/passwd", "/proc/self/environ"):
         assert page.get(f"/gradio_api/file={path}").status_code in (403, 404)
 
@@ -104,11 +114,20 @@ def test_any_other_cookie_may_stand_beside_the_pages() -> None:
     assert cookie_of({"cookie": "a=b"}) is cookie_of({}) is None
 
 
+def too_large(answer: bytes) -> bool:
+    """Whether it is the error for a body that is larger than allowed, in our words."""
+    return answer.startswith(b"HTTP/1.1 413 ") and b"request_too_large" in answer
+
+
 def raw(page: httpx.Client, request: str) -> bytes:
-    """The beginning of the answer to a request that no library would send."""
+    """The answer to a request that no library would send."""
     with socket.create_connection((page.base_url.host, page.base_url.port or 80), timeout=30) as connection:
-        connection.sendall(request.encode())
-        return connection.recv(1000)
+        with suppress(OSError):  # it may be refused before it has been sent
+            connection.sendall(request.encode())
+        answer = b""
+        while not answer.endswith(b"}") and (more := connection.recv(1000)):
+            answer += more
+        return answer
 
 
 def test_a_full_disk_takes_no_uploads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
