@@ -38,7 +38,7 @@ IN_FLIGHT = Gauge(
 HELD_BYTES = Gauge("bentolens_held_bytes", "Bytes of request bodies in memory", multiprocess_mode="livesum")
 STEP_SECONDS = Histogram(
     "bentolens_step_seconds",
-    "Seconds of a request's steps: filter, fetch, decode, wait, network, search",
+    "Seconds of a request's steps: filter, fetch, decode, embed (in it wait and network), search",
     ["step"],
     buckets=STEPS,
 )

@@ -60,7 +60,8 @@ try:
 except SettingsFault as fault:
     raise SystemExit(f"error: {fault}") from None
 
-PAGE = LazyPage("/demo")
+UPLOADS = shared_folder() / "uploads"
+PAGE = LazyPage("/demo", UPLOADS)
 # Each worker has its part, but any of them can take one request of the size allowed.
 HELD = Held(max(SETTINGS.max_request_bytes, SETTINGS.max_held_bytes // SETTINGS.workers), HELD_BYTES)
 KERNEL_SECONDS = 1.0  # after the start, when the first request has its answer and the page is not yet asked for
@@ -199,7 +200,7 @@ RULES = Rules(
     access=ACCESS,
     rates=Rates(shared_folder() / "rates"),
     posts=frozenset(api.route for api in SERVICE.apis.values()),
-    page=PageRules(ACCESS, SETTINGS.max_bytes, max(2 * SETTINGS.max_bytes, SETTINGS.max_held_bytes))
+    page=PageRules(ACCESS, UPLOADS, SETTINGS.max_bytes, max(2 * SETTINGS.max_bytes, SETTINGS.max_held_bytes))
     if SETTINGS.demo
     else None,
     seconds=SETTINGS.timeout,

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import sys
-import tempfile
 import traceback
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -21,10 +20,14 @@ log = logging.getLogger("bentoml.bentolens")
 
 
 class LazyPage:
-    """An ASGI app that imports Gradio and builds the page at its first request."""
+    """An ASGI app that imports Gradio and builds the page at its first request.
 
-    def __init__(self, path: str) -> None:
+    What is uploaded lies in ``folder``, which is the service's alone: any of its workers may answer the next request.
+    """
+
+    def __init__(self, path: str, folder: Path) -> None:
         self._path = path
+        self._folder = folder
         self._parts: PageParts | None = None
         self._app: ASGIApp | None = None
         self._building = asyncio.Lock()
@@ -44,19 +47,16 @@ class LazyPage:
 
     async def _build(self) -> ASGIApp:
         assert self._parts is not None, "the page was not connected"
-        app = await asyncio.to_thread(_mount, self._path, self._parts)
+        app = await asyncio.to_thread(_mount, self._path, self._folder, self._parts)
         await self._running.enter_async_context(app.router.lifespan_context(app))
         return app
 
 
-def _mount(path: str, parts: PageParts) -> Any:
+def _mount(path: str, folder: Path, parts: PageParts) -> Any:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    # Uploads are their owner's alone; one folder for all workers, since any of them may answer the next request.
-    private = Path(tempfile.gettempdir()) / f"bentolens-page-{os.getuid()}"
-    private.mkdir(mode=0o700, exist_ok=True)
-    assert private.stat().st_uid == os.getuid(), f"{private} belongs to somebody else"
-    os.environ.setdefault("GRADIO_TEMP_DIR", str(private))
+    folder.mkdir(mode=0o700, exist_ok=True)
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
     import gradio
     from fastapi import FastAPI
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -34,10 +33,11 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; fra
 
 
 class PageRules:
-    """The page's own part of the entrance; ``upload`` is the most bytes of one upload, ``most`` of all that are kept."""
+    """The page's own part of the entrance; ``upload`` is the most bytes of one upload, ``most`` of all kept in ``folder``."""
 
-    def __init__(self, access: Access, upload: int, most: int) -> None:
+    def __init__(self, access: Access, folder: Path, upload: int, most: int) -> None:
         self._access = access
+        self._folder = folder
         self._upload = upload
         self._most = max(most, 2 * upload)
 
@@ -87,9 +87,8 @@ class PageRules:
 
     def _check_room(self) -> None:
         """Gradio writes uploads, and the thumbnails that it shows, to the disk, and keeps them for an hour."""
-        folder = os.environ.get("GRADIO_TEMP_DIR")  # set when the page is built
-        kept = _bytes_below(Path(folder)) if folder else 0
-        if kept + self._upload > self._most or shutil.disk_usage(tempfile.gettempdir()).free < 2 * self._upload:
+        kept, free = _bytes_below(self._folder), shutil.disk_usage(tempfile.gettempdir()).free
+        if kept + self._upload > self._most or free < 2 * self._upload:
             raise RequestFault(BUSY, "there is no room for uploads", retry_after=NO_ROOM_SECONDS)
 
 

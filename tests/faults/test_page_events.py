@@ -17,7 +17,7 @@ from contract import RequestFault
 from door import Access, PageRules
 from door.page_rules import cookie_of
 from settings import Settings
-from tests.serving import Server
+from tests.serving import Server, serving
 
 AWKWARD: tuple[Any, ...] = (
     *(None, True, -1, 0, 1.5, 2**70, "", "a" * 1000, "\0", "../../etc/passwd", [], {}, [[]]),
@@ -130,17 +130,27 @@ def raw(page: httpx.Client, request: str) -> bytes:
         return answer
 
 
+def test_uploads_are_gone_when_the_service_is(catalogue: Path, photos: list[Path], tmp_path: Path) -> None:
+    """What a service that has ended left behind would count against the room for uploads of the next one."""
+    with serving(catalogue, tmp_path / "log") as server:
+        assert httpx.get(f"{server.url}/demo/config", timeout=60).status_code == 200
+        sent = httpx.post(f"{server.url}/demo/gradio_api/upload", files={"files": photos[0].read_bytes()}, timeout=30)
+        assert sent.status_code == 200
+        (kept,) = sent.json()
+        assert Path(kept).read_bytes() == photos[0].read_bytes()
+    assert not Path(kept).exists()
+
+
 def test_a_full_disk_takes_no_uploads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import asyncio
 
-    rules = PageRules(Access(Settings()), upload=10**6, most=10**8)
+    rules = PageRules(Access(Settings()), tmp_path, upload=10**6, most=10**8)
     scope = {"method": "POST", "path": "/demo/gradio_api/upload"}
 
     async def nothing() -> Any:
         raise AssertionError("nothing is read")
 
     assert asyncio.run(rules.answer(scope, {"content-length": "1000"}, nothing)) is None
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     (tmp_path / "kept").write_bytes(bytes(99_500_000))  # of earlier uploads
     with pytest.raises(RequestFault, match="no room for uploads"):
         asyncio.run(rules.answer(scope, {"content-length": "1000"}, nothing))
