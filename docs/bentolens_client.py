@@ -25,6 +25,7 @@ import httpx
 
 Picture = bytes | str | Path  # its bytes, or where its file is
 AGAIN = (429, 503)  # statuses after which the same request may be answered
+PLACES = {"results", "embeddings", "items"}  # of what was asked for, one of them in each answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,31 +129,29 @@ class BentoLens:
     def _send(self, route: str, **sent: Any) -> dict[str, Any]:
         for turn in range(1, self._tries + 1):
             answer = self._http.post(route, **sent)
-            told = _json(answer)
-            # A single thing that was refused is both: an answer with its error, and a status.
-            if (
-                (answer.is_success and "error" not in told)
-                or "results" in told
-                or "embeddings" in told
-                or "items" in told
-            ):
-                return told
             if answer.status_code not in AGAIN or turn == self._tries:
                 break
             told_to = answer.headers.get("Retry-After", "")
             time.sleep(float(told_to) if told_to.isdigit() else 2**turn / 4)
+        told = _json(answer)
+        if (
+            told.keys() & PLACES
+        ):  # also where a single thing was refused: its error is in its place, and the status is its
+            return told
         raise BentoLensError(answer.status_code, Refused(**told["error"]))
 
 
 def _json(answer: httpx.Response) -> dict[str, Any]:
     try:
         told = answer.json()
-        if isinstance(told, dict) and (answer.is_success or isinstance(told.get("error"), dict)):
-            return told
-        raise ValueError
-    except ValueError:  # it is not the service that has answered
-        told = f"{answer.request.url.host} answered with status {answer.status_code} and nothing of its own"
-        return {"error": {"code": "no_json", "message": told, "hint": "check the URL, and what stands in front of it"}}
+        if told.keys() & PLACES or told["error"].keys() == {"code", "message", "hint"}:
+            return dict(told)
+    except (ValueError, AttributeError, KeyError):
+        pass
+    told = f"{answer.request.url.host} answered with status {answer.status_code}, and not as BentoLens does"
+    return {
+        "error": {"code": "not_bentolens", "message": told, "hint": "check the URL, and what stands in front of it"}
+    }
 
 
 def _read(picture: Picture) -> bytes:

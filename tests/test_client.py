@@ -52,40 +52,60 @@ def test_it_sends_a_key(catalogue: Path, photos: list[Path], tmp_path: Path) -> 
             lens.search([photos[0]])
 
 
-@pytest.fixture
-def busy() -> Iterator[tuple[str, list[str]]]:
-    """A server that is busy twice, and then answers; and the paths it was asked for."""
-    asked: list[str] = []
+BUSY = (429, '{"error": {"code": "busy", "message": "m", "hint": "h"}}')
+NO_NETWORK = (503, '{"results": [{"error": {"code": "c", "message": "m", "hint": "h"}}], "error": {}}')
+DONE = (200, '{"results": [{"hits": []}]}')
 
-    class Busy(BaseHTTPRequestHandler):
+
+@pytest.fixture
+def script() -> Iterator[tuple[str, list[tuple[int, str]]]]:
+    """The URL of a server, and what it will answer: it takes the first of the list each time."""
+    answers: list[tuple[int, str]] = []
+
+    class Scripted(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            asked.append(self.path)
             self.rfile.read(int(self.headers["Content-Length"]))
-            later = len(asked) <= 2
-            body = b'{"error": {"code": "busy", "message": "m", "hint": "h"}}' if later else b'{"items": []}'
-            self.send_response(429 if later else 200)
+            status, text = answers.pop(0)
+            self.send_response(status)
             self.send_header("Retry-After", "0")
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(text)))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(text.encode())
 
         def log_message(self, *_: Any) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Busy)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Scripted)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", asked
+    yield f"http://127.0.0.1:{server.server_port}", answers
     server.shutdown()
 
 
-def test_it_comes_back_when_it_is_told_to(busy: tuple[str, list[str]]) -> None:
-    url, asked = busy
+def test_it_comes_back_when_it_is_told_to(script: tuple[str, list[tuple[int, str]]]) -> None:
+    url, answers = script
+    answers += [BUSY, NO_NETWORK, DONE]
     with BentoLens(url) as lens:
-        assert lens.items(ids=[1]) == []
-    assert len(asked) == 3
-    asked.clear()
-    with BentoLens(url, tries=2) as lens, pytest.raises(BentoLensError):
-        lens.items(ids=[1])
+        assert lens.search([b"a"]) == [[]]
+    assert answers == []
+    answers += [DONE, NO_NETWORK, NO_NETWORK, BUSY, BUSY, DONE]
+    with BentoLens(url, tries=2) as lens:
+        assert lens.search([b"a"]) == [[]]
+        assert lens.search([b"a"]) == [Refused("c", "m", "h")]
+        with pytest.raises(BentoLensError, match="m; h"):
+            lens.search([b"a"])
+    assert answers == [DONE]
+
+
+@pytest.mark.parametrize(
+    "text", ["<h1>Bad Gateway</h1>", "", "[]", '"a"', "{}", '{"error": "a"}', '{"error": {"message": "m"}}']
+)
+def test_what_is_not_the_services_answer_is_told_as_that(text: str, script: tuple[str, list[tuple[int, str]]]) -> None:
+    url, answers = script
+    for status in (200, 502):
+        answers.append((status, text))
+        with BentoLens(url) as lens, pytest.raises(BentoLensError, match=f"with status {status}") as raised:
+            lens.search([b"a"])
+        assert (raised.value.status, raised.value.refused.code) == (status, "not_bentolens")
 
 
 def test_it_is_one_file_that_needs_httpx_only(tmp_path: Path) -> None:
