@@ -61,8 +61,8 @@ def test_a_picture_finds_its_neighbours_and_a_click_goes_on(
     page.locator(HITS).nth(3).click()
     name = captions[3].split()[1]
     expect(page.locator("#note")).to_contain_text(f"nearest to interiors/{name}")
-    assert f"1.000 {photos[30].name}" not in page.locator("#hits .caption-label").all_inner_texts()
-    assert page.locator(HITS).count() == 10
+    expect(page.locator("#hits .caption-label", has_text=f"1.000 {photos[30].name}")).to_have_count(0)
+    expect(page.locator(HITS)).to_have_count(10)
     page.locator("input[type=number]").fill("4")
     page.get_by_role("button", name="Search").click()
     expect(page.locator("#note")).to_contain_text("4 nearest to")

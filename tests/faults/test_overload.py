@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections import Counter
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.serving import Server, serving
+from tests.serving import Server, eventually, serving
 
 
 def rush(server: Server, pictures: list[bytes], count: int) -> list[httpx.Response]:
@@ -73,31 +74,29 @@ def test_bodies_are_held_up_to_a_limit(catalogue: Path, photos: list[Path], tmp_
     with serving(catalogue, tmp_path / "log", **limits) as server:
         image = photos[0].read_bytes()
 
-        async def slowly(started: asyncio.Event) -> int:
+        async def slowly(until: asyncio.Event) -> int:
             async def body() -> AsyncGenerator[bytes, None]:
                 yield b'--b\r\nContent-Disposition: form-data; name="images"; filename="a"\r\n\r\n' + image
                 yield bytes(4 * 2**20)
-                started.set()
-                await asyncio.sleep(2)
+                await until.wait()
                 yield b"\r\n--b--\r\n"
 
             async with httpx.AsyncClient(timeout=60) as client:
                 form = {"content-type": "multipart/form-data; boundary=b"}
                 return (await client.post(f"{server.url}/search", content=body(), headers=form)).status_code
 
-        async def beside(started: asyncio.Event) -> list[int]:
-            await started.wait()
-            await asyncio.sleep(0.5)
-            async with httpx.AsyncClient(timeout=60) as client:
-                large = await client.post(f"{server.url}/search", files={"images": image + bytes(5 * 2**20)})
-                small = await client.post(f"{server.url}/search", files={"images": image})
-                return [large.status_code, small.status_code]
+        def held() -> float:
+            (line,) = re.findall(r"^bentolens_held_bytes (.*)", httpx.get(f"{server.url}/metrics").text, re.MULTILINE)
+            return float(line)
 
         async def together() -> tuple[int, list[int]]:
-            started = asyncio.Event()
-            slow = asyncio.create_task(slowly(started))
-            others = await beside(started)
-            return await slow, others
+            answered = asyncio.Event()
+            slow = asyncio.create_task(slowly(answered))
+            await asyncio.to_thread(eventually, lambda: held() > 4 * 2**20, "nothing is held")
+            large = await asyncio.to_thread(server.search, image + bytes(5 * 2**20))
+            small = await asyncio.to_thread(server.search, image)
+            answered.set()
+            return await slow, [large.status_code, small.status_code]
 
         assert asyncio.run(together()) == (200, [429, 200])
 
