@@ -134,9 +134,7 @@ class BentoLens:
             told_to = answer.headers.get("Retry-After", "")
             time.sleep(float(told_to) if told_to.isdigit() else 2**turn / 4)
         told = _json(answer)
-        if (
-            told.keys() & PLACES
-        ):  # also where a single thing was refused: its error is in its place, and the status is its
+        if told.keys() & PLACES:  # also where a single thing was refused: its error is in its place too
             return told
         raise BentoLensError(answer.status_code, Refused(**told["error"]))
 
@@ -149,9 +147,8 @@ def _json(answer: httpx.Response) -> dict[str, Any]:
     except (ValueError, AttributeError, KeyError):
         pass
     told = f"{answer.request.url.host} answered with status {answer.status_code}, and not as BentoLens does"
-    return {
-        "error": {"code": "not_bentolens", "message": told, "hint": "check the URL, and what stands in front of it"}
-    }
+    hint = "check the URL, and what stands in front of it"
+    return {"error": {"code": "not_bentolens", "message": told, "hint": hint}}
 
 
 def _read(picture: Picture) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
 import threading
 from collections.abc import Iterator
@@ -103,6 +104,11 @@ class Canary(BaseHTTPRequestHandler):
                 self.send_header("Content-Length", rest)
                 self.end_headers()
                 self.wfile.write(bytes(min(int(rest), 10_000)))
+            case "packed":
+                self.send_response(200)
+                self.send_header("Content-Encoding", "gzip")
+                self.end_headers()
+                self.wfile.write(gzip.compress(bytes(100_000)))
             case "endless":
                 self.send_response(200)
                 self.end_headers()
@@ -241,6 +247,20 @@ def test_bytes_seconds_and_redirects_are_bounded(internet: None) -> None:
     assert fetch(f"{base}/to/" * 3 + f"{base}/picture") == b"a picture"
     assert code_of(f"{base}/missing") == "url_unavailable"
     assert len(fetch(f"{base}/size/1000")) == 1000
+    with pytest.raises(ImageTooLarge):  # by what it says, before it is read: it has less, and so would be unavailable
+        fetch(f"{base}/size/30000", max_bytes=20_000)
+    assert gzip.decompress(fetch(f"{base}/packed")) == bytes(100_000)  # left as it came, for the decoder to refuse
+
+
+def test_a_user_or_password_is_sent_to_nobody(internet: None) -> None:
+    for who in ("user", "user:password", ":password"):
+        for url in (
+            f"http://{who}@{PUBLIC}:{PORT}/picture",
+            f"http://{PUBLIC}:{PORT}/to/http://{who}@{PUBLIC}:{PORT}/",
+        ):
+            seen.clear()
+            assert code_of(url) == "url_refused"
+            assert len(seen) == ("/to/" in url)
 
 
 def test_the_served_process_fetches_nothing_unless_it_is_told_to(

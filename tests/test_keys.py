@@ -223,9 +223,24 @@ def test_the_served_process_asks_for_keys(catalogue: Path, photos: list[Path], k
         assert {answer.status_code for answer in limited} == {200, 429}
         assert int(limited[-1].headers["retry-after"]) >= 1
         assert limited[-1].json()["error"]["code"] == "rate_limited"
+        signs_in(server)
         rotates(client, keys, server, image)
     log = (tmp_path / "log").read_text()
     assert not [key for key in (READER, WRITER, SLOW) if key in log]
+
+
+def signs_in(server: Server) -> None:
+    """The page's form takes a key from itself alone, and no other site's frame shows it."""
+    form, page = f"{server.url}/demo/sign-in", {"key": READER}
+    shown = httpx.get(f"{server.url}/demo/")
+    assert (shown.status_code, "frame-ancestors 'none'" in shown.headers["content-security-policy"]) == (401, True)
+    # Another site's form would have its visitors search as whoever it likes.
+    elsewhere = httpx.post(form, data=page, headers={"origin": "https://evil.example"})
+    assert (elsewhere.status_code, "set-cookie" in elsewhere.headers) == (401, False)
+    here = httpx.post(form, data=page, headers={"origin": server.url})
+    assert (here.status_code, "Secure" in here.headers["set-cookie"]) == (303, False)
+    behind_tls = httpx.post(form, data=page, headers={"x-forwarded-proto": "https"})
+    assert "Secure" in behind_tls.headers["set-cookie"]
 
 
 def rotates(client: httpx.Client, keys: Path, server: Server, image: dict[str, bytes]) -> None:
