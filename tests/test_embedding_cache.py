@@ -41,6 +41,22 @@ def values(work: Work) -> list[object]:
     return [one if isinstance(one, Exception) else (one.vector.tolist(), one.batch_size) for one in work.done]
 
 
+class Doorkeeper:
+    """A gate that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[object, ...]] = []
+
+    def enter(self, count: int) -> None:
+        self.told.append(("enter", count))
+
+    def leave(self, count: int, done: int) -> None:
+        self.told.append(("leave", count, done))
+
+    def start_anew(self) -> None:
+        self.told.append(("start anew",))
+
+
 def counted(how: str) -> float:
     return float(PICTURES.labels(how)._value.get())
 
@@ -110,6 +126,21 @@ def test_faults_and_failures_are_not_remembered() -> None:
         network.broken = False
         assert values(await cache.embed([b"a"])) == [([1], 1)]
         assert network.asked == [[b"bad"], [b"bad"], [b"a"], [b"a"]]
+
+    asyncio.run(scenario())
+
+
+def test_the_gate_is_told_of_work_and_of_its_failure() -> None:
+    async def scenario() -> None:
+        network, gate = Network(), Doorkeeper()
+        network.go_on.set()
+        cache = EmbeddingCache(network.embed, 10, gate)
+        await cache.embed([b"a", b"bad"])
+        await cache.embed([b"a"])  # which is no work
+        network.broken = True
+        with pytest.raises(RuntimeError, match="is gone"):
+            await cache.embed([b"ccc"])
+        assert gate.told == [("enter", 2), ("leave", 2, 1), ("enter", 1), ("leave", 1, 0), ("start anew",)]
 
     asyncio.run(scenario())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -183,6 +184,23 @@ def test_a_rate_is_kept_by_all_processes_together(tmp_path: Path, monkeypatch: p
     with pytest.raises(RequestFault):
         other.charge(slow, 1, refuse=True)
     one.charge(Key("free", frozenset(), b"b" * 32), 10**9, refuse=True)
+
+
+def test_nothing_is_lost_of_what_many_charge_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("door.rates.time", SimpleNamespace(monotonic=lambda: 1000.0))
+    key = Key("shop", frozenset({"read"}), b"a" * 32, 10.0)
+
+    def charge(_: int) -> None:
+        rates = Rates(tmp_path / "rates")  # as each process has one
+        for _ in range(200):
+            rates.charge(key, 1, refuse=False)
+
+    charge(0)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(charge, range(7)))
+    with pytest.raises(RequestFault) as raised:
+        Rates(tmp_path / "rates").charge(key, 1, refuse=True)
+    assert raised.value.retry_after == 160  # 1,600 and one more at ten a second, but for the second's worth at once
 
 
 @pytest.fixture

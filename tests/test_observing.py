@@ -148,6 +148,7 @@ def test_recall_counts_what_was_missed_and_takes_equals_for_equal() -> None:
     assert recall_of(truth, [0.9, 0.7, 0.1], 3) == pytest.approx(2 / 3)
     assert recall_of(truth, [], 3) == 0
     assert recall_of(truth, [0.8, 0.7, 0.7], 3, without=1) == 1
+    assert recall_of(truth, [0.8, 0.7], 2, without=1) == 1  # the item itself is no neighbour that was missed
     assert recall_of(truth, [0.9, 0.8, 0.7, 0.7, 0.1], 50) == 1
 
 

@@ -56,6 +56,18 @@ def test_bad_requests_are_told_what_was_wrong(server: Server, photos: list[Path]
             422,
             "where.\\ud800.$eq: half a surrogate",
         ),
+        # Each value takes thirty times the memory of its text.
+        (
+            raw(server, "items/get", b'{"ids": [' + b"1," * 1_000_000 + b"1]}"),
+            422,
+            "the body has more than the 1,000,000",
+        ),
+        (
+            server.search(image, where="[" + "1," * 1_000_000 + "1]"),
+            422,
+            "where: the filter has more than the 1,000,000",
+        ),
+        (server.json("items/get", {"ids": [1] * 65}), 422, "65 in one request are more than the 64 allowed"),
         (server.search(image, top=3), 422, "top: "),
         (server.post("search", [("picture", image)], {}), 422, "picture: there is no file field"),
         (server.post("search", files * 65, {}), 422, "images: more than the 64 allowed"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -40,6 +42,23 @@ def test_a_door_that_is_killed_comes_back_and_the_other_goes_on(
         eventually(lambda: all(status(server) == 200 for _ in range(8)), "not both answer", 20)
         time.sleep(0.5)
         assert server.search(photos[0].read_bytes()).status_code == 200
+
+
+def test_what_a_killed_door_held_is_held_no_more(catalogue: Path, tmp_path: Path) -> None:
+    with serving(catalogue, tmp_path / "log") as server:
+        (door,) = server.workers("ImageSearch")
+        where = urlsplit(server.url)
+        with socket.create_connection((str(where.hostname), where.port or 0)) as connection:
+            head = (
+                "POST /query HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9999999"
+            )
+            connection.sendall(head.encode() + b"\r\n\r\n" + bytes(10**6))
+            eventually(lambda: "bentolens_held_bytes 0.0" not in metrics(server), "nothing is held")
+            door.kill()
+        eventually(
+            lambda: door not in server.workers("ImageSearch") and status(server) == 200, "it has not come back", 20
+        )
+        assert "bentolens_held_bytes 0.0" in metrics(server)
 
 
 def status(server: Server) -> int:
