@@ -41,7 +41,7 @@ $(READY): pyproject.toml requirements.txt constraints.txt
 	@touch $@
 
 # The search kernel, compiled whenever its source has changed, so that no server compiles it.
-$(WARM): $(READY) $(wildcard index/*.py)
+$(WARM): $(READY) $(wildcard index/hnsw/kernel/*.py)
 	$(BIN)/python -c 'import index; index.warm_kernels()'
 	@touch $@
 

@@ -16,9 +16,12 @@ import click
 import numpy as np
 from rich.markup import escape
 
-from answering import Query, fill_in, milliseconds_since, open_pair, search_answer, to_pixels
-from contract import ErrorAnswer
+from commands.console import Verbs, check_port, folder_argument, greeting, json_option, stderr, tell_skipped
+from commands.pack import pack_catalogue
+from commands.progress import Bars
 from index import IndexFault, check_place, parse_filter, verify_catalogue
+from ingest.pipeline import BuildReport, build_catalogue
+from ingest.sources import SourceSamples, find_sources
 from model import (
     ExtractorCard,
     ImageFault,
@@ -29,12 +32,9 @@ from model import (
     open_proved,
     read_file,
 )
-from packing import pack_catalogue
-from pipeline import BuildReport, build_catalogue
-from progress import Bars
+from search.engine import Query, fill_in, milliseconds_since, open_pair, search_answer, to_pixels
+from server.api.errors import ErrorAnswer
 from settings import Settings, read_settings
-from shell import Verbs, check_port, folder_argument, greeting, json_option, stderr, tell_skipped
-from sources import SourceSamples, find_sources
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

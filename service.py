@@ -6,16 +6,31 @@ import asyncio
 from typing import Any
 
 # First, since it has the engine opened while all below is imported.
-from extracting import PACKED, SETTINGS, TRACING, TRAFFIC, Extractor, catalogue_folder, is_worker, settle  # isort: skip
+from server.runtime.extractor import PACKED, SETTINGS, TRACING, TRAFFIC, Extractor, catalogue_folder, is_worker, settle  # isort: skip
 
 import bentoml
 from starlette.exceptions import HTTPException
 
-from answering import Answers, Asked, open_pair
-from bodies import read_json, read_multipart
-from contract import EmbedAnswer, ErrorAnswer, ItemsAnswer, RequestFault, SearchAnswer
 from demo import LazyPage, PageAnswer, PageHit, PageParts, PageRefusal
-from door import (
+from index import IndexFault, load_kernel_later
+from model import ImageTooLarge, ModelFault
+from search.engine import Answers, Asked, open_pair
+from server.api.errors import EmbedAnswer, ErrorAnswer, ItemsAnswer, RequestFault, SearchAnswer
+from server.api.openapi import complete
+from server.api.parsing import read_json, read_multipart
+from server.api.requests import (
+    ItemsFields,
+    ItemsForm,
+    NoFields,
+    PicturesForm,
+    QueryFields,
+    QueryForm,
+    QueryOne,
+    SearchFields,
+    SearchForm,
+    check_counts,
+)
+from server.gateway import (
     Access,
     Admission,
     Entrance,
@@ -29,25 +44,10 @@ from door import (
     beside,
     bound_heads,
 )
-from embedding_client import EmbeddingClient, batch_without_waiting
-from forms import (
-    ItemsFields,
-    ItemsForm,
-    NoFields,
-    PicturesForm,
-    QueryFields,
-    QueryForm,
-    QueryOne,
-    SearchFields,
-    SearchForm,
-    check_counts,
-)
-from index import IndexFault, load_kernel_later
-from model import ImageTooLarge, ModelFault
-from observing import GENERATION, HELD_BYTES, IN_FLIGHT, ITEMS, this_visit
-from openapi import complete
+from server.runtime.extractor_client import EmbeddingClient, batch_without_waiting
+from server.runtime.process import forget_dead_workers, give_memory_back, shared_folder
+from server.telemetry.metrics import GENERATION, HELD_BYTES, IN_FLIGHT, ITEMS, this_visit
 from settings import SettingsFault
-from supervising import forget_dead_workers, give_memory_back, shared_folder
 
 if SETTINGS.catalogue is not None and not is_worker():
     try:  # told here, in one line, and not by a worker that dies and is started again

@@ -47,7 +47,7 @@ def embeddings(count: int, seed: int) -> NDArray[np.float32]:
     """Unit vectors of random crops of the sample photos: float32 [count, 1280]. Made once, some 40 a second."""
     path = CACHE / "bench" / f"embeddings-{count}-{seed}.npy"
     if not path.is_file():
-        from model.torch_engine import build_reference  # torch takes seconds and memory, and few cases need it
+        from model.engines.torch import build_reference  # torch takes seconds and memory, and few cases need it
 
         path.parent.mkdir(parents=True, exist_ok=True)
         extractor = build_reference(MODEL)

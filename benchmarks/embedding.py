@@ -14,9 +14,9 @@ import torch
 
 from benchmarks.catalogues import MODEL, photos_to_send, weights_of
 from benchmarks.report import arguments, deliver, in_turn, ratio, table
+from ingest.sources import SourceSamples, find_sources
 from model import Extractor, Limits, build_extractor, read_picture
-from model.torch_engine import build_reference
-from sources import SourceSamples, find_sources
+from model.engines.torch import build_reference
 
 BATCHES = (1, 8, 32)
 PRECISIONS = ("f32", "bf16", "int8")

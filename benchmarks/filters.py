@@ -17,7 +17,7 @@ from rich.table import Table
 from benchmarks.data import Case, K
 from benchmarks.report import arguments, deliver, in_turn, ratio, table
 from index import MappedIndex, allow_rows, recall, search_exact
-from index.planner import UNBOUNDED
+from index.hnsw.planner import UNBOUNDED
 
 EF = 128
 SHARES = (0.5, 0.1, 0.01, 0.001)

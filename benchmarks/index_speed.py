@@ -20,7 +20,7 @@ from benchmarks.data import Case, K
 from benchmarks.peers import Searcher, peers
 from benchmarks.report import arguments, deliver, in_turn, ratio, table
 from index import Neighbours
-from index.reader import SPARE
+from index.hnsw.mapped_index import SPARE
 
 RECALL = 0.99
 EFS = (*range(10, 34, 2), *range(36, 68, 4), 72, 80, 96, 112, 128, 160, 192, 256, 384, 512)

@@ -25,12 +25,12 @@ from typing import Any
 import httpx
 import numpy as np
 
-from answering import Query, search_answer
 from benchmarks.catalogues import MODEL, catalogue_over, photos_to_send, weights_of
 from benchmarks.data import Case
 from benchmarks.report import arguments, deliver, table
 from index import open_catalogue
 from model import open_engine, read_picture
+from search.engine import Query, search_answer
 from tests.serving import ROOT, Server, running, serving
 
 # connections, pictures in a request, and the share of the requests that are sent

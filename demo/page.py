@@ -13,7 +13,7 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from demo.parts import PageAnswer, PageParts, PageRefusal
+from demo.interface import PageAnswer, PageParts, PageRefusal
 
 # System fonts: the page loads nothing from anywhere else.
 THEME = gr.themes.Default(

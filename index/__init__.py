@@ -1,8 +1,8 @@
 """Vectors in, neighbours out: the catalogue folder, the mapped hnswlib index and the exact search that judges it."""
 
-from index.build import build_hnsw
-from index.catalogue import Catalogue, CatalogueInfo, Hit, Item, open_catalogue
-from index.codes import build_codes
+from index.catalogue.reader import Catalogue, CatalogueInfo, Hit, Item, open_catalogue
+from index.catalogue.verify import verify_catalogue
+from index.catalogue.writer import CatalogueWriter, Entry, check_place, start_catalogue
 from index.errors import (
     CatalogueExists,
     CatalogueMismatch,
@@ -14,14 +14,14 @@ from index.errors import (
     WrongFilter,
 )
 from index.exact import recall, search_exact
-from index.hnsw_file import Metric, open_hnsw_file
-from index.loading import load_kernel_later
-from index.planner import Allowed, allow_rows
-from index.reader import DEFAULT_EF, MappedIndex, Neighbours, open_index
-from index.verify import verify_catalogue
-from index.warm import warm_every_kernel, warm_kernels
-from index.where import parse_filter, refuse_repeats
-from index.writer import CatalogueWriter, Entry, check_place, start_catalogue
+from index.filters import parse_filter, refuse_repeats
+from index.hnsw.build import build_hnsw
+from index.hnsw.codes import build_codes
+from index.hnsw.file import Metric, open_hnsw_file
+from index.hnsw.kernel.loader import load_kernel_later
+from index.hnsw.mapped_index import DEFAULT_EF, MappedIndex, Neighbours, open_index
+from index.hnsw.planner import Allowed, allow_rows
+from index.hnsw.warmup import warm_every_kernel, warm_kernels
 
 __all__ = [
     "DEFAULT_EF",

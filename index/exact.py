@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from index.hnsw_file import Metric
-from index.reader import Neighbours, as_queries
+from index.hnsw.file import Metric
+from index.hnsw.mapped_index import Neighbours, as_queries
 
 
 def search_exact(

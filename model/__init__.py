@@ -1,7 +1,7 @@
 """Bytes to checked RGB pixels to unit vectors: picture reading, timm's preprocessing, and the engines."""
 
 from model.card import ExtractorCard, Fidelity, Precision, read_card
-from model.engine import Engine, EngineName, open_engine
+from model.engines.base import Engine, EngineName, open_engine
 from model.errors import (
     DamagedExtractor,
     EngineMissing,
@@ -18,7 +18,7 @@ from model.errors import (
 )
 from model.extractor import Extractor, build_extractor
 from model.fidelity import open_proved
-from model.pictures import Limits, Picture, Room, looks_like_a_picture, read_file, read_picture, thumbnail
+from model.images import Limits, Picture, Room, looks_like_a_picture, read_file, read_picture, thumbnail
 from model.preprocessing import Preprocessing
 
 __all__ = [

@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 
 from model.card import GRAPH_FILE, WEIGHTS_FILE, ExtractorCard, Precision, Wanted, write_card
+from model.engines.openvino import cpu_has_bf16, open_openvino
+from model.engines.openvino_import import openvino
+from model.engines.torch import TorchEngine, serialise
 from model.errors import NotExportable, NotTrue, WeightsMismatch
 from model.fidelity import GOLDEN, compare, misses, write_golden
-from model.openvino_engine import cpu_has_bf16, open_openvino
-from model.openvino_unreported import openvino
-from model.torch_engine import TorchEngine, serialise
 
 COMPARED = 64  # pictures on which an export is held to the reference
 CALIBRATION = 256  # pictures, at most, whose activations set the ranges of int8

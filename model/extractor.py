@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.card import ExtractorCard, Wanted, read_card
-from model.engine import Engine, EngineName, open_engine
+from model.engines.base import Engine, EngineName, open_engine
 from model.errors import DamagedExtractor, NotTrue
 from model.fidelity import open_proved
 
@@ -62,8 +62,8 @@ def build_extractor(
     ``begun`` is where an earlier build may have left the same extractor, which is taken if it proves to be whole. Raises
     UnknownModel, WeightsNotFound, WeightsMismatch, or NotTrue when the precision asked for is not true to the model.
     """
+    from model.engines.torch import build_reference
     from model.export import CALIBRATION, COMPARED, export
-    from model.torch_engine import build_reference
 
     reference = build_reference(model, weights)
     with tempfile.TemporaryDirectory(prefix="extractor-") as temporary:

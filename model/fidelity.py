@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.card import GOLDEN_FILE, Fidelity, Precision
-from model.engine import Engine, EngineName, open_engine
+from model.engines.base import Engine, EngineName, open_engine
 from model.errors import DamagedExtractor, NotTrue
 
 TOP = 10

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from ingest.sources import SourceSamples, find_sources
 from model import Extractor, ExtractorCard, Limits, build_extractor, read_card
-from model.torch_engine import TorchEngine, build_reference
-from sources import SourceSamples, find_sources
+from model.engines.torch import TorchEngine, build_reference
 from tests.contained import IMAGE
 from tests.serving import ROOT, Server, serving
 

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from index import CatalogueWriter, Entry, IndexFault, open_catalogue, start_catalogue, verify_catalogue
-from index.hnsw_file import HEADER, open_hnsw_file
+from index.hnsw.file import HEADER, open_hnsw_file
 
 ROOT = Path(__file__).parents[1]
 COUNT, DIM = 200, 16

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from contract import RequestFault
-from door import Admission, Held
-from door.admission import UNMEASURED
-from observing import HELD_BYTES, Visit, begin
+from server.api.errors import RequestFault
+from server.gateway import Admission, Held
+from server.gateway.admission import UNMEASURED
+from server.telemetry.metrics import HELD_BYTES, Visit, begin
 
 
 class Clock:
@@ -24,7 +24,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """A clock in the place of the real one."""
     clock = Clock()
-    monkeypatch.setattr("door.admission.time.monotonic", clock)
+    monkeypatch.setattr("server.gateway.admission.time.monotonic", clock)
     return clock
 
 

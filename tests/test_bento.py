@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ingest.pipeline import build_catalogue
+from ingest.sources import find_sources
 from model import Extractor
-from pipeline import build_catalogue
-from sources import find_sources
 from tests.serving import ROOT, eventually, running
 
 

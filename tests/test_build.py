@@ -23,10 +23,10 @@ import torch
 from PIL import Image
 
 from index import CatalogueExists, CatalogueMismatch, EmptyCatalogue, open_catalogue
-from index.writer import CatalogueWriter
+from index.catalogue.writer import CatalogueWriter
+from ingest.pipeline import BuildReport, build_catalogue
+from ingest.sources import SourceNotFound, SourceSamples, find_sources
 from model import Extractor, Limits, WeightsMismatch, build_extractor, read_card
-from pipeline import BuildReport, build_catalogue
-from sources import SourceNotFound, SourceSamples, find_sources
 from tests.conftest import MODEL
 from tests.serving import ROOT
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from index import Catalogue, CatalogueMismatch, CatalogueNotFound, DamagedIndex, open_catalogue, verify_catalogue
-from index.store import FORMAT_VERSION, Reading
+from index.catalogue.database import FORMAT_VERSION, Reading
 from model import ExtractorCard
 
 

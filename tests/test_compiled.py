@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from index.families import FAMILIES, family_of
+from index.hnsw.kernel.cpu_targets import FAMILIES, family_of
 from tests.serving import ROOT
 
 WARM = [sys.executable, "-c", "import index; index.warm_kernels()"]
@@ -40,7 +40,7 @@ def test_after_set_up_nothing_is_compiled() -> None:
 
 
 def test_all_of_the_kernel_comes_in_the_background() -> None:
-    later = "from index import loading; loading.load_kernel_later(0); assert loading._there.wait(60)"
+    later = "from index.hnsw.kernel import loader; loader.load_kernel_later(0); assert loader._there.wait(60)"
     log = cache_log(ROOT, sys.executable, "-c", later)
     assert log.count("data loaded") == cache_log(ROOT).count("data loaded"), log
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from index.families import FAMILIES
+from index.hnsw.kernel.cpu_targets import FAMILIES
 from tests.contained import contained, image
 from tests.licences import table
 from tests.serving import ROOT, Server, eventually, first_process, free_port, serving

@@ -16,8 +16,8 @@ import pytest
 
 from benchmarks.catalogues import MODEL, photos_to_send, weights_of
 from cli import cli
-from contract import STATUSES
-from index.where import GROUPS, OPERATORS
+from index.filters import GROUPS, OPERATORS
+from server.api.errors import STATUSES
 from settings import Settings
 from tests.serving import ROOT, Server, running
 

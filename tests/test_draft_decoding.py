@@ -11,7 +11,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from model import Extractor, Preprocessing, read_picture
-from model.torch_engine import TorchEngine
+from model.engines.torch import TorchEngine
 
 
 def jpeg(image: Image.Image, **options: object) -> bytes:

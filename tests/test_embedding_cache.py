@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from embedding_cache import Embedded, EmbeddingCache, Work
-from observing import PICTURES
+from search.embedding_cache import Embedded, EmbeddingCache, Work
+from server.telemetry.metrics import PICTURES
 
 
 class Spoiled(Exception):

@@ -15,8 +15,8 @@ import pytest
 from _bentoml_impl.client.proxy2 import AsyncClient, SessionManager
 from bentoml._internal.marshal.dispatcher import Optimizer
 
-from contract import RequestFault
-from embedding_client import EmbeddingClient, batch_without_waiting
+from server.api.errors import RequestFault
+from server.runtime.extractor_client import EmbeddingClient, batch_without_waiting
 
 PIXELS = np.zeros((2, 4, 4, 3), np.uint8)
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from benchmarks.random_weights import write_random_weights
+from ingest.sources import SourceSamples, find_sources
 from model import (
     DamagedExtractor,
     Extractor,
@@ -28,11 +29,10 @@ from model import (
     read_picture,
 )
 from model.card import Wanted, write_card
+from model.engines.openvino import cpu_has_bf16
+from model.engines.torch import TorchEngine
 from model.export import export
 from model.fidelity import FLOORS, check_golden, compare, misses
-from model.openvino_engine import cpu_has_bf16
-from model.torch_engine import TorchEngine
-from sources import SourceSamples, find_sources
 from tests.conftest import MODEL
 from tests.serving import ROOT
 

@@ -15,7 +15,7 @@ from model import (
     WeightsNotFound,
     read_picture,
 )
-from model.torch_engine import TorchEngine, build_reference
+from model.engines.torch import TorchEngine, build_reference
 from model.weights import PYPI_MODEL, _pypi_weights
 
 

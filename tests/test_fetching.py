@@ -14,11 +14,10 @@ from typing import Any
 
 import pytest
 
-import door.fetching
-from contract import RequestFault
-from door import Fetcher
-from door.fetching import is_public
 from model import ImageTooLarge
+from server.api.errors import RequestFault
+from server.gateway import Fetcher, url_fetcher
+from server.gateway.url_fetcher import is_public
 from tests.serving import Server, free_port, serving
 
 PORT = free_port()
@@ -145,7 +144,7 @@ def canaries() -> Iterator[None]:
 @pytest.fixture
 def internet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have one address stand for the open internet."""
-    monkeypatch.setattr(door.fetching, "is_public", lambda address: address == PUBLIC or is_public(address))
+    monkeypatch.setattr(url_fetcher, "is_public", lambda address: address == PUBLIC or is_public(address))
 
 
 def fetch(url: str, hosts: str | None = f"*:{PORT},*", resolve: Any = socket.getaddrinfo, **more: Any) -> bytes:
@@ -214,7 +213,7 @@ def test_a_name_that_changes_its_address_is_asked_once_and_the_connection_goes_t
 def test_the_socket_itself_is_made_for_public_addresses_only() -> None:
     for address in ("127.0.0.1", "::1", "10.0.0.1"):
         with pytest.raises(RequestFault):
-            door.fetching._public_socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80)))
+            url_fetcher._public_socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80)))
 
 
 def test_only_hosts_and_ports_that_are_allowed_are_asked(internet: None) -> None:

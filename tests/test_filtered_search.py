@@ -20,8 +20,8 @@ from index import (
     recall,
     search_exact,
 )
-from index.hnsw_file import HEADER
-from index.planner import UNBOUNDED, plan
+from index.hnsw.file import HEADER
+from index.hnsw.planner import UNBOUNDED, plan
 from tests.test_reader import DIM, K, build, clusters
 
 COUNT = 5000
@@ -170,7 +170,7 @@ def test_rows_that_are_not_there_are_refused() -> None:
 
 
 def test_readonly_queries_do_not_compile_the_kernel_anew(index: MappedIndex) -> None:
-    from index.kernel import search_codes, search_vectors
+    from index.hnsw.kernel.search import search_codes, search_vectors
 
     queries = clusters(2, DIM, 1)
     index.search(queries, K)

@@ -12,9 +12,9 @@ import bentoml
 import httpx
 import pytest
 
-from contract import RequestFault
-from door import Access, Rates
-from door.keys import Key, KeyRing, read_keys
+from server.api.errors import RequestFault
+from server.gateway import Access, Rates
+from server.gateway.auth import Key, KeyRing, read_keys
 from settings import Settings, SettingsFault
 from tests.serving import Server, eventually, serving
 
@@ -62,7 +62,7 @@ def test_a_wrong_line_is_named_and_its_key_is_not_told(line: str, told: str) -> 
 def test_a_file_of_keys_is_read_again_when_it_changes_and_kept_when_it_breaks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("door.keys.LOOK_SECONDS", 0)
+    monkeypatch.setattr("server.gateway.auth.LOOK_SECONDS", 0)
     file = tmp_path / "keys"
     file.write_text(f"shop read {READER}")
     ring = KeyRing(None, file)
@@ -136,7 +136,7 @@ def test_a_key_opens_what_its_scopes_say() -> None:
 
 
 def test_signing_in_lasts_as_long_as_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("door.keys.LOOK_SECONDS", 0)
+    monkeypatch.setattr("server.gateway.auth.LOOK_SECONDS", 0)
     file = tmp_path / "keys"
     file.write_text(f"shop read {READER}\nimporter write {WRITER}")
     access = Access(Settings(keys_file=file))
@@ -152,7 +152,7 @@ def test_signing_in_lasts_as_long_as_its_key(tmp_path: Path, monkeypatch: pytest
             access.admit(None, {}, "read", forged)
     with monkeypatch.context() as tomorrow:
         now = time.time() + 13 * 3600
-        tomorrow.setattr("door.keys.time.time", lambda: now)
+        tomorrow.setattr("server.gateway.auth.time.time", lambda: now)
         with pytest.raises(RequestFault):
             access.admit(None, {}, "read", kept)
     file.write_text(f"shop read {READER}x")
@@ -163,7 +163,7 @@ def test_signing_in_lasts_as_long_as_its_key(tmp_path: Path, monkeypatch: pytest
 def test_a_rate_is_kept_by_all_processes_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     # That clock alone: one that can be set back would keep a key out for as long.
-    monkeypatch.setattr("door.rates.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("server.gateway.rate_limit.time", SimpleNamespace(monotonic=lambda: now))
     key = Key("shop", frozenset({"read"}), b"a" * 32, 10.0)
     one, other = Rates(tmp_path / "rates"), Rates(tmp_path / "rates")
     for turn in range(10):  # a second's worth at once
@@ -187,7 +187,7 @@ def test_a_rate_is_kept_by_all_processes_together(tmp_path: Path, monkeypatch: p
 
 
 def test_nothing_is_lost_of_what_many_charge_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("door.rates.time", SimpleNamespace(monotonic=lambda: 1000.0))
+    monkeypatch.setattr("server.gateway.rate_limit.time", SimpleNamespace(monotonic=lambda: 1000.0))
     key = Key("shop", frozenset({"read"}), b"a" * 32, 10.0)
 
     def charge(_: int) -> None:

@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from door import RecallWatch
 from index import Neighbours
-from observing import AsJson, Visit, begin
+from server.gateway import RecallWatch
+from server.telemetry.metrics import AsJson, Visit, begin
 from tests.serving import ROOT, Server, eventually, serving
 
 

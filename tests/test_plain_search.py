@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index import DamagedIndex, MappedIndex, allow_rows, build_codes, build_hnsw, loading, open_hnsw_file, open_index
+from index import DamagedIndex, MappedIndex, allow_rows, build_codes, build_hnsw, open_hnsw_file, open_index
+from index.hnsw.kernel import loader
 
 COUNT, DIM = 3000, 24
 
@@ -30,7 +31,7 @@ def path(vectors: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel is not there yet, and whoever asks for it all the same fails."""
-    monkeypatch.setattr(loading, "_there", threading.Event())
+    monkeypatch.setattr(loader, "_there", threading.Event())
     monkeypatch.setattr("index.reader.kernel", None)
 
 
@@ -82,9 +83,9 @@ def test_a_damaged_link_is_an_error(path: Path, vectors: np.ndarray, tmp_path: P
 
 def test_the_kernel_takes_over_once_it_is_loaded(path: Path, vectors: np.ndarray) -> None:
     index = opened(path)
-    loading.load_kernel_later(0.2)
-    assert not loading.kernel_is_there()
+    loader.load_kernel_later(0.2)
+    assert not loader.kernel_is_there()
     before = index.search(vectors[:5], 10)
-    assert loading._there.wait(60)
+    assert loader._there.wait(60)
     after = index.search(vectors[:5], 10)
     assert [one.labels.tolist() for one in before] == [one.labels.tolist() for one in after]

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from model import Preprocessing
-from model.torch_engine import TorchEngine
+from model.engines.torch import TorchEngine
 
 HALF = (0.5, 0.5, 0.5)
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from index import DamagedIndex, DimensionMismatch, MappedIndex, Metric, build_hnsw, open_index, recall, search_exact
-from index.hnsw_file import HEADER
-from index.shapes import TAG
+from index.hnsw.file import HEADER
+from index.hnsw.kernel.types import TAG
 
 METRICS: tuple[Metric, ...] = ("cosine", "ip", "l2")
 COUNT, DIM, EF, K = 3000, 48, 64, 10

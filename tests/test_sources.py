@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from index import EmptyCatalogue
+from ingest.sources import SourceSamples, find_sources
 from model import Extractor, Limits, read_picture
-from sources import SourceSamples, find_sources
 
 
 def test_samples_are_spread_and_readable(extractor: Extractor, photos: list[Path], tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from index import WrongFilter
-from index.where import COMPARISONS, compile_filter, parse_filter
+from index.filters import COMPARISONS, compile_filter, parse_filter
 
 ITEMS: list[dict[str, Any]] = [
     {"width": 640, "label": "cats", "tags": ["red", 3, None]},

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from door.connections import HEAD_BYTES, HEAD_SECONDS
+from server.runtime.patches.uvicorn import HEAD_BYTES, HEAD_SECONDS
 from tests.serving import Server
 
 

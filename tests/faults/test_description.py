@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from contract import STATUSES
+from server.api.errors import STATUSES
 from tests.serving import ROOT, Server
 
 SCHEMATHESIS = [sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()"]

@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from contract import RequestFault
-from door import Access, PageRules
-from door.page_rules import cookie_of
+from server.api.errors import RequestFault
+from server.gateway import Access, PageRules
+from server.gateway.demo_access import cookie_of
 from settings import Settings
 from tests.serving import Server, serving
 
@@ -156,7 +156,7 @@ def test_a_full_disk_takes_no_uploads(monkeypatch: pytest.MonkeyPatch, tmp_path:
         asyncio.run(rules.answer(scope, {"content-length": "1000"}, nothing))
     (tmp_path / "kept").unlink()
     assert asyncio.run(rules.answer(scope, {"content-length": "1000"}, nothing)) is None
-    monkeypatch.setattr("door.page_rules.shutil.disk_usage", lambda _: type("Usage", (), {"free": 10**6}))
+    monkeypatch.setattr("server.gateway.demo_access.shutil.disk_usage", lambda _: type("Usage", (), {"free": 10**6}))
     with pytest.raises(RequestFault, match="no room for uploads") as raised:
         asyncio.run(rules.answer(scope, {"content-length": "1000"}, nothing))
     assert (raised.value.kind.status, raised.value.retry_after) == (429, 60)

@@ -1,0 +1,1 @@
+"""The catalogue folder: its database and files, reading, writing and checking."""

@@ -1,0 +1,1 @@
+"""The search kernel that numba compiles, and how it is compiled and loaded."""

@@ -1,0 +1,248 @@
+"""Search a memory-mapped hnswlib file in place: open is a map, not a load, and every process shares its pages."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.errors import DamagedIndex, DimensionMismatch
+from index.hnsw.codes import Codes, open_codes
+from index.hnsw.file import HnswFile, Metric, open_hnsw_file, upper_offsets
+from index.hnsw.kernel.loader import kernel, kernel_is_there
+from index.hnsw.kernel.types import DAMAGED, INNER_PRODUCT, OVER_BUDGET, SPENT, SQUARED_L2, Graph, Scratch, Vectors
+from index.hnsw.numpy_search import search_plainly
+from index.hnsw.planner import UNBOUNDED, Allowed, plan
+
+DEFAULT_EF = 128
+NO_FILTER = np.empty(0, np.uint8)
+NO_TERMS = np.empty((0, 2), np.float32)
+BLOCK = 32  # queries that a thread takes at a time
+PROBES = 16  # walks that tell the planner what a walk takes here
+SPARE = 16  # candidates more than k that are found by codes and compared by their vectors (docs/decisions/0008)
+
+
+class Neighbours(NamedTuple):
+    """What one query found, nearest first.
+
+    ``labels``: int64 [n]; ``distances``: float32 [n], 1 - cosine similarity for ``cosine``, 1 - inner product for
+    ``ip``, the squared Euclidean distance for ``l2``; n is at most the k that was asked for.
+    """
+
+    labels: NDArray[np.int64]
+    distances: NDArray[np.float32]
+
+
+def as_queries(queries: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
+    """Queries as contiguous float32 [n, dim]. Raises DimensionMismatch for any other shape."""
+    rows = np.require(queries, np.float32, ["C", "W"])  # as the kernel was compiled for
+    if rows.ndim != 2 or rows.shape[1] != dim:
+        raise DimensionMismatch(f"queries of shape {rows.shape} were given to an index of {dim}-d vectors")
+    return rows
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    """Threads that live as long as the process: each keeps what its queries reuse."""
+    return ThreadPoolExecutor(thread_name_prefix="search")
+
+
+class _Found(NamedTuple):
+    """A batch's answers as the kernel fills them: [n, k], [n, k] and [n]."""
+
+    labels: NDArray[np.int64]
+    distances: NDArray[np.float32]
+    sizes: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, count: int, k: int) -> _Found:
+        return cls(np.empty((count, k), np.int64), np.empty((count, k), np.float32), np.zeros(count, np.int64))
+
+    def part(self, which: slice | NDArray[np.intp]) -> _Found:
+        """Some queries' answers: a view for a slice, a copy for places."""
+        return _Found(self.labels[which], self.distances[which], self.sizes[which])
+
+
+class MappedIndex:
+    """A mapped hnswlib file that answers queries; safe to use from many threads at once.
+
+    With ``codes`` it walks the graph by them, several times as fast, and compares the best candidates by their vectors;
+    without, its answers are hnswlib's own.
+    """
+
+    def __init__(self, file: HnswFile, metric: Metric, codes: Codes | None = None) -> None:
+        self.file = file
+        self.metric: Metric = metric
+        self.codes = codes
+        layout = file.layout
+        space = SQUARED_L2 if metric == "l2" else INNER_PRODUCT
+        at, unit = layout.vector_word, metric == "cosine"
+        self._vectors = Vectors(file.vectors, file.links, at, layout.label_word, layout.dim, space, unit)
+        links, upper_at, rows, terms, start = (
+            (codes.links, codes.upper_at, codes.rows, codes.terms, 0)
+            if codes
+            else (file.links, upper_offsets(file), file.vectors, NO_TERMS, at)
+        )
+        top = (layout.max_links, layout.max_links0, layout.max_level, layout.entry_point)
+        self._graph = Graph(links, file.upper, upper_at, rows, terms, start, *top, codes is None or codes.deletions)
+        self._threads = threading.local()
+        self._usual = functools.lru_cache(64)(self._measure)
+
+    def __len__(self) -> int:
+        """The number of elements in the file, deleted ones included."""
+        return self.file.layout.count
+
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        ef: int = DEFAULT_EF,
+        *,
+        allowed: Allowed | None = None,
+        threads: int = 1,
+    ) -> list[Neighbours]:
+        """Find up to ``k`` neighbours of each query, float32 [n, dim]; a larger ``ef`` finds truer ones, more slowly.
+
+        With ``allowed``, only rows that it allows are found, and never fewer than there are. A large batch is spread over
+        ``threads``. Raises DimensionMismatch for queries of another shape, ValueError for a k or ef below 1, and
+        DamagedIndex when the file turns out to hold links that lead nowhere.
+        """
+        if k < 1 or ef < 1:
+            raise ValueError(f"k and ef are at least 1, not {k} and {ef}")
+        rows = as_queries(queries, self.file.layout.dim)
+        if self.codes is not None and not kernel_is_there():
+            return [Neighbours(*found) for found in search_plainly(self._vectors, self._graph, rows, k, ef, allowed)]
+        k = min(k, max(1, len(self) if allowed is None else len(allowed)))
+        found = _Found.of(len(rows), k)
+        if len(rows) and len(self) and (allowed is None or len(allowed)):
+            ef = min(max(ef, k + SPARE if self.codes else k), len(self))
+            budget = UNBOUNDED if allowed is None else self._budget(allowed, ef)
+            work = functools.partial(self._answer, rows, k, ef, allowed, budget, found)
+            self._spread(work, len(rows), threads)
+        return [
+            Neighbours(labels[:size], distances[:size])
+            for labels, distances, size in zip(found.labels, found.distances, found.sizes.tolist(), strict=True)
+        ]
+
+    def vector(self, row: int) -> NDArray[np.float32]:
+        """A copy of the vector in ``row``, float32 [dim]; of unit length where the metric is cosine."""
+        at = self.file.layout.vector_word
+        return self.file.vectors[row, at : at + self.file.layout.dim].copy()
+
+    def vectors(self) -> NDArray[np.float32]:
+        """All vectors as a view of the map, float32 [count, dim]."""
+        at = self.file.layout.vector_word
+        return self.file.vectors[:, at : at + self.file.layout.dim]
+
+    def _spread(self, work: Callable[[slice], None], count: int, threads: int) -> None:
+        blocks = iter([slice(at, at + BLOCK) for at in range(0, count, BLOCK)])
+
+        def take_turns() -> None:
+            for block in blocks:  # the threads share one iterator, and who is free takes the next
+                work(block)
+
+        if threads == 1 or count <= BLOCK:
+            work(slice(0, count))
+        else:
+            helpers = [_pool().submit(take_turns) for _ in range(threads - 1)]
+            take_turns()
+            for helper in helpers:
+                helper.result()
+
+    def _budget(self, allowed: Allowed, ef: int) -> int:
+        return plan(len(allowed), len(self), self._usual(ef), self._vectors.dim, codes=self.codes is not None)
+
+    def _measure(self, ef: int) -> float:
+        """How many distances an unfiltered walk takes: the mean over some of the index's own vectors."""
+        rows = np.linspace(0, len(self) - 1, PROBES).astype(np.int64)
+        spent = []
+        for query in self.vectors()[rows]:
+            self._walk(query[None], 1, ef, NO_FILTER, UNBOUNDED, _Found.of(1, 1))
+            spent.append(self._scratch(ef).state[SPENT])
+        return float(np.mean(spent))
+
+    def _answer(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        ef: int,
+        allowed: Allowed | None,
+        budget: int,
+        found: _Found,
+        part: slice,
+    ) -> None:
+        queries, found = queries[part], found.part(part)
+        if budget:
+            self._walk(queries, k, ef, NO_FILTER if allowed is None else allowed.bits, budget, found)
+        else:
+            found.sizes.fill(OVER_BUDGET)
+        if found.sizes.min() < k:
+            self._complete(queries, k, allowed, found)
+
+    def _walk(
+        self, queries: NDArray[np.float32], k: int, ef: int, bits: NDArray[np.uint8], budget: int, found: _Found
+    ) -> None:
+        scratch = self._scratch(ef)
+        if self.codes is None:
+            kernel().search_vectors(queries, k, ef, self._graph, self._vectors, bits, budget, scratch, *found)
+        else:
+            rerank = min(ef, k + SPARE)
+            kernel().search_codes(queries, k, ef, rerank, self._graph, self._vectors, bits, budget, scratch, *found)
+
+    def _complete(self, queries: NDArray[np.float32], k: int, allowed: Allowed | None, found: _Found) -> None:
+        """Compare the rows themselves where the graph is not worth its cost, or does not lead to all that is there."""
+        rows = self._live if allowed is None else allowed.rows()
+        short = np.flatnonzero((found.sizes < min(k, len(rows))) & (found.sizes != DAMAGED))
+        some = found.part(short)
+        kernel().scan_rows(queries[short], k, rows, self._vectors, self._scratch(k), *some)
+        found.labels[short], found.distances[short], found.sizes[short] = some
+        if (found.sizes == DAMAGED).any():
+            raise DamagedIndex("the index file holds a link to an element that is not there; restore or rebuild it")
+
+    @functools.cached_property
+    def _live(self) -> NDArray[np.int64]:
+        """The rows that are not deleted; asked for only when a walk found fewer than there might be."""
+        return np.flatnonzero((self.file.links[:, 0] >> 16) & 1 == 0)
+
+    def _scratch(self, ef: int) -> Scratch:
+        scratch: Scratch | None = getattr(self._threads, "scratch", None)
+        if scratch is None or len(scratch.found) <= ef:
+            count, dim = len(self), self._vectors.dim
+            room = max(ef + 1, 512, self.file.layout.max_links0)
+            scratch = Scratch(
+                visited=np.zeros(count, np.uint16),
+                near=np.empty(count, np.float32),
+                near_ids=np.empty(count, np.int64),
+                found=np.empty(room, np.float32),
+                found_ids=np.empty(room, np.int64),
+                fresh=np.empty(room, np.int64),
+                query=_aligned(dim, np.float32),
+                query_codes=_aligned(dim, np.int16),
+                state=np.zeros(2, np.int64),
+            )
+            self._threads.scratch = scratch
+        return scratch
+
+
+def _aligned(count: int, kind: type) -> NDArray[Any]:
+    """An array that begins with a cache line: loads across two of them make a comparison a fifth slower."""
+    size = count * np.dtype(kind).itemsize
+    room = np.empty(size + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    return room[start : start + size].view(kind)
+
+
+def open_index(path: Path, dim: int, metric: Metric, codes: Path | None = None) -> MappedIndex:
+    """Map the hnswlib file at ``path``, made for ``dim``-d vectors under ``metric`` (the file names neither).
+
+    ``codes`` is its companion, if it has one. Raises DamagedIndex, DimensionMismatch, or OSError when a file cannot be
+    read.
+    """
+    file = open_hnsw_file(path, dim)
+    return MappedIndex(file, metric, open_codes(codes, file, metric) if codes else None)

@@ -1,0 +1,70 @@
+"""Have the search kernel compiled before it is needed: ``make setup`` does, and a service before its first request."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from index.hnsw.codes import build_codes
+from index.hnsw.file import HEADER, open_hnsw_file
+from index.hnsw.kernel.cpu_targets import FAMILIES
+from index.hnsw.mapped_index import open_index
+from index.hnsw.planner import allow_rows
+
+DIM = 4
+
+
+def warm_kernels() -> None:
+    """Compile all that a search runs, or load it from numba's cache: 7 s the first time, then 0.2."""
+    m = 2
+    record = 4 + 8 * m + 4 * DIM + 8
+    header = HEADER.pack(0, 1, 1, record, record - 8, 4 + 8 * m, 0, 0, m, 2 * m, m, 1.0, 1)
+    only = np.zeros(record // 4 + 1, np.uint32)  # one element without links, and its empty upper part
+    query = np.ones((1, DIM), np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "index"
+        path.write_bytes(header + only.tobytes())
+        codes = path.with_suffix(".codes")
+        build_codes(codes, open_hnsw_file(path, DIM), "cosine")
+        for companion in (codes, None):
+            index = open_index(path, DIM, "cosine", companion)
+            index.search(query, 1)
+            index.search(query, 1, allowed=allow_rows([0], 1))
+
+
+def warm_every_kernel() -> None:
+    """``warm_kernels`` for every family of CPUs, those that this machine does not belong to included: some 20 s.
+
+    For this CPU alone where there are no families, as on ARM. Raises CalledProcessError when one cannot be compiled for.
+    """
+    from index.hnsw.kernel.jit import DISPATCHERS, FAMILY
+
+    warm_kernels()
+    if FAMILY is None:
+        return
+    signatures = pickle.dumps([dispatcher.signatures for dispatcher in DISPATCHERS])
+    for name, (_, options) in FAMILIES.items():
+        # numba compiles for one CPU in one process. Compiling for signatures runs nothing, so any CPU can do it.
+        subprocess.run(
+            [sys.executable, "-c", "from index.hnsw import warmup; warmup._compile_what_is_told()"],
+            input=signatures,
+            env=os.environ | {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": options},
+            cwd=Path(__file__).parents[2],
+            check=True,
+        )
+
+
+def _compile_what_is_told() -> None:
+    from index.hnsw.kernel.jit import DISPATCHERS
+    from index.hnsw.kernel.loader import kernel
+
+    kernel()
+    for dispatcher, signatures in zip(DISPATCHERS, pickle.load(sys.stdin.buffer), strict=True):
+        for signature in signatures:
+            dispatcher.compile(signature)

@@ -1,0 +1,235 @@
+"""Where model and index meet: folders of pictures become a catalogue, pictures become answers. Prints nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index import CatalogueWriter, EmptyCatalogue, Entry, start_catalogue
+from ingest.sources import SourceFile, Sources
+from model import (
+    Extractor,
+    ExtractorCard,
+    ImageFault,
+    Limits,
+    WeightsMismatch,
+    read_file,
+    read_picture,
+    thumbnail,
+)
+
+Progress = Callable[[str, int, int], None]  # stage, done, total
+
+
+@dataclass(slots=True)
+class BuildReport:
+    """What became of every file; also written into the catalogue as report.json.
+
+    ``seconds``: how long pictures were waited for, the network ran, what it gave was written, and the index was built; the
+    first three go on at the same time.
+    """
+
+    added: int = 0
+    kept: int = 0
+    skipped: list[dict[str, str]] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=lambda: {"read": 0.0, "embed": 0.0, "write": 0.0, "index": 0.0})
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A picture read, checked and brought to the network's size: an entry that lacks only its vector."""
+
+    pixels: NDArray[np.uint8]
+    metadata: dict[str, Any]
+    sha256: str
+    thumbnail: bytes
+    size: int
+    mtime_ns: int
+
+
+def _prepare(file: SourceFile, card: ExtractorCard, limits: Limits, labels: bool) -> _Prepared:
+    data, facts = read_file(file.path, limits)
+    picture = read_picture(data, limits, card.preprocessing.enough)
+    return _Prepared(
+        pixels=card.preprocessing.to_pixels(picture.image),
+        metadata=picture.metadata() | ({"label": file.label} if labels else {}),
+        sha256=hashlib.sha256(data).hexdigest(),
+        thumbnail=thumbnail(picture.image),
+        size=facts.st_size,
+        mtime_ns=facts.st_mtime_ns,
+    )
+
+
+def build_catalogue(
+    sources: Sources,
+    out: Path,
+    extractor: Extractor,
+    *,
+    limits: Limits = Limits(),
+    labels: bool = False,
+    overwrite: bool = False,
+    batch: int = 32,
+    progress: Progress = lambda stage, done, total: None,
+) -> BuildReport:
+    """Embed every picture and write the catalogue ``out``; go on with a build of it that was broken off.
+
+    A file that cannot be read is skipped, with its reason in the report. Whatever interrupts this leaves ``out``
+    untouched and keeps the finished part for the next call. Raises CatalogueExists, CatalogueMismatch, EmptyCatalogue,
+    WeightsMismatch (vectors that are not numbers) or OSError.
+    """
+    card = extractor.card
+    writer = start_catalogue(
+        out, model=card.model, fingerprint=card.fingerprint, dim=card.dim, labelled=labels, overwrite=overwrite
+    )
+    try:
+        extractor.save(writer.extractor_folder)
+        report = BuildReport(others=sources.others)
+        todo = _not_yet_in(writer, sources, report)
+        total = len(sources.files)
+        progress("embed", report.kept, total)
+        groups = _batches(_prepared(todo, card, limits, labels, report), batch, report)
+        for group, vectors in _embedded(groups, extractor, report):
+            _write(group, vectors, writer, report)
+            progress("embed", report.kept + report.added + len(report.skipped), total)
+        progress("embed", total, total)
+        if not len(writer):
+            writer.abandon()
+            first = report.skipped[0]
+            raise EmptyCatalogue(
+                f"none of {total} files could be read, so there is no catalogue to write; "
+                f"the first, {first['key']}: {first['reason']}"
+            )
+        _index(writer, report, progress)
+        writer.publish(asdict(report))
+        return report
+    finally:
+        writer.close()
+
+
+def _not_yet_in(writer: CatalogueWriter, sources: Sources, report: BuildReport) -> list[SourceFile]:
+    known = writer.known()
+    writer.discard(known.keys() - {file.key for file in sources.files})
+    todo = []
+    for file in sources.files:
+        if file.key in known:
+            stat = file.path.stat()
+            if known[file.key] == (stat.st_size, stat.st_mtime_ns):
+                report.kept += 1
+                continue
+        todo.append(file)
+    return todo
+
+
+def _prepared(
+    files: Iterable[SourceFile], card: ExtractorCard, limits: Limits, labels: bool, report: BuildReport
+) -> Iterator[tuple[SourceFile, _Prepared]]:
+    """Prepare files on all cores, a bounded number ahead, in order; those that fail go into the report."""
+    workers = os.cpu_count() or 1
+    waiting: deque[tuple[SourceFile, Future[_Prepared]]] = deque()
+    remaining = iter(files)
+    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
+        try:
+            while True:
+                while len(waiting) < 8 * workers and (file := next(remaining, None)):
+                    waiting.append((file, pool.submit(_prepare, file, card, limits, labels)))
+                if not waiting:
+                    return
+                file, future = waiting.popleft()
+                try:
+                    yield file, future.result()
+                except (ImageFault, OSError) as error:
+                    report.skipped.append({"key": file.key, "reason": str(error)})
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _batches(
+    prepared: Iterator[tuple[SourceFile, _Prepared]], size: int, report: BuildReport
+) -> Iterator[list[tuple[SourceFile, _Prepared]]]:
+    group: list[tuple[SourceFile, _Prepared]] = []
+    while True:
+        begun = time.perf_counter()
+        item = next(prepared, None)
+        report.seconds["read"] += time.perf_counter() - begun
+        if item is not None:
+            group.append(item)
+        if group and (item is None or len(group) == size):
+            yield group
+            group = []
+        if item is None:
+            return
+
+
+def _embedded(
+    groups: Iterator[list[tuple[SourceFile, _Prepared]]], extractor: Extractor, report: BuildReport
+) -> Iterator[tuple[list[tuple[SourceFile, _Prepared]], NDArray[np.float32]]]:
+    """Embed groups on a thread of their own, one ahead, so that the network runs while what it gave is written."""
+
+    def embed(group: list[tuple[SourceFile, _Prepared]]) -> NDArray[np.float32]:
+        begun = time.perf_counter()
+        vectors = extractor.embed(np.stack([prepared.pixels for _, prepared in group]))
+        report.seconds["embed"] += time.perf_counter() - begun
+        if not np.isfinite(vectors).all():
+            raise WeightsMismatch(
+                f"{extractor.card.model} with these weights gives vectors that are not numbers; use others"
+            )
+        return vectors
+
+    with ThreadPoolExecutor(1, thread_name_prefix="embed") as pool:
+        last: tuple[list[tuple[SourceFile, _Prepared]], Future[NDArray[np.float32]]] | None = None
+        for group in groups:
+            running = (group, pool.submit(embed, group))
+            if last:
+                yield last[0], last[1].result()
+            last = running
+        if last:
+            yield last[0], last[1].result()
+
+
+def _write(
+    group: list[tuple[SourceFile, _Prepared]],
+    vectors: NDArray[np.float32],
+    writer: CatalogueWriter,
+    report: BuildReport,
+) -> None:
+    begun = time.perf_counter()
+    writer.add(
+        [
+            Entry(
+                key=file.key,
+                vector=vector,
+                metadata=prepared.metadata,
+                sha256=prepared.sha256,
+                thumbnail=prepared.thumbnail,
+                source_size=prepared.size,
+                source_mtime_ns=prepared.mtime_ns,
+            )
+            for (file, prepared), vector in zip(group, vectors, strict=True)
+        ]
+    )
+    report.added += len(group)
+    report.seconds["write"] += time.perf_counter() - begun
+
+
+def _index(writer: CatalogueWriter, report: BuildReport, progress: Progress) -> None:
+    total, done, begun = len(writer), 0, time.perf_counter()
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        progress("index", done, total)
+
+    progress("index", 0, total)
+    writer.build_index(advance)
+    report.seconds["index"] = time.perf_counter() - begun

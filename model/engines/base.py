@@ -1,0 +1,51 @@
+"""The contract that every engine keeps: uint8 pixels in, unit vectors out; and the one place that chooses an engine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.card import ExtractorCard, read_card
+from model.errors import EngineMissing
+
+EngineName = Literal["openvino", "torch"]
+
+
+class Engine(Protocol):
+    """A network that is ready to run. Any thread may call it; calls wait for each other."""
+
+    card: ExtractorCard
+
+    def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embeddings of unit length, float32 [n, dim], of uint8 pixels [n, height, width, 3]."""
+        ...
+
+
+def open_engine(
+    folder: Path, name: EngineName = "openvino", threads: int | None = None, *, many: bool = False
+) -> Engine:
+    """Open the extractor in ``folder`` on an engine; ``threads`` are those it computes with, all cores by default.
+
+    ``many``: for many pictures at a time, as in a build, at the price of how soon a single one is done.
+
+    ``openvino`` needs OpenVINO and numpy alone; ``torch`` runs on a GPU where there is one. Raises DamagedExtractor when
+    the folder is not whole, EngineMissing when the engine is not installed.
+    """
+    card = read_card(folder)
+    threads = threads or os.cpu_count() or 1
+    try:
+        if name == "torch":
+            from model.engines.torch import open_torch
+
+            return open_torch(folder, card)
+        from model.engines.openvino import open_openvino
+
+        return open_openvino(folder, card, threads, many=many)
+    except ImportError as error:
+        raise EngineMissing(
+            f"the {name} engine is not installed here ({error}); pip install it, or choose the other with LENS_ENGINE"
+        ) from None

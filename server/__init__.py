@@ -1,0 +1,1 @@
+"""The HTTP service: API, request gateway, runtime and telemetry."""

@@ -1,0 +1,134 @@
+"""Reading the bodies of requests, in memory; the entrance bounds how many bytes they have."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+
+from index import WrongFilter, parse_filter, refuse_repeats
+from server.api.errors import BAD_REQUEST, INVALID_FIELD, WRONG_MEDIA, RequestFault
+from server.api.requests import Checked, check, too_many
+from settings import Settings
+
+# Each takes some 60 bytes once it is read, and may be told by two of text: a body of the size allowed would fill the memory.
+MOST_VALUES = 1_000_000
+LONGEST_FIELD = 100  # characters of a field that is a number
+
+
+class _InMemory(MultiPartParser):
+    """Starlette's parser, but for its copy of each large file on the disk."""
+
+    spool_max_size = sys.maxsize
+
+
+def _values(text: str | bytes) -> int:
+    """How many values a JSON text has, at most: pictures in base64 have none of these."""
+    if isinstance(text, str):
+        return text.count(",") + text.count("[") + text.count("{")
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
+
+
+def _filter(text: str) -> object:
+    if _values(text) > MOST_VALUES:
+        raise WrongFilter(f"where: the filter has more than the {MOST_VALUES:,} values allowed")
+    return parse_filter(text)
+
+
+async def read_multipart(request: Request, fields: type[Checked], settings: Settings) -> tuple[list[bytes], Checked]:
+    """The files of the field ``images``, in order, and the other fields, checked. Raises RequestFault."""
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise RequestFault(WRONG_MEDIA, "this route takes multipart/form-data with one or more files named images")
+    tail = bytearray()
+    try:
+        form = await _InMemory(
+            request.headers,
+            _stream(request, tail),
+            max_files=settings.max_images,
+            max_fields=16,
+            max_part_size=settings.max_request_bytes,
+        ).parse()
+    except MultiPartException as error:
+        if error.message.startswith("Too many files"):
+            raise RequestFault(
+                INVALID_FIELD, f"images: more than the {settings.max_images} allowed in one request"
+            ) from None
+        raise RequestFault(BAD_REQUEST, f"the multipart body cannot be read: {error.message}") from None
+    except (KeyError, ValueError):  # no boundary, or header bytes that are no text
+        raise RequestFault(BAD_REQUEST, "the multipart body cannot be read: its headers are broken") from None
+    try:
+        _check_end(request, tail)
+        images, texts = [], {}
+        for name, value in form.multi_items():
+            if name == "images":
+                if not isinstance(value, UploadFile):
+                    raise RequestFault(INVALID_FIELD, "images: send a file, not text")
+                images.append(await value.read())
+                await value.close()  # it holds a copy
+            elif isinstance(value, UploadFile):
+                raise RequestFault(INVALID_FIELD, f"{name}: there is no file field of this name; files go into images")
+            else:
+                if name in texts:
+                    raise RequestFault(INVALID_FIELD, f"{name}: it is there twice")
+                texts[name] = _filter(value) if name == "where" else _json_or_text(value)
+    finally:
+        await form.close()
+    if not images:
+        raise RequestFault(INVALID_FIELD, "images: send at least one file")
+    return images, check(fields, texts)
+
+
+async def read_json(request: Request, fields: type[Checked], settings: Settings) -> Checked:
+    """The JSON body, checked. Raises RequestFault."""
+    media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise RequestFault(WRONG_MEDIA, f"this route takes application/json, not {media_type}")
+    body = b"".join([chunk async for chunk in _stream(request)])
+    if _values(body) > MOST_VALUES:
+        raise RequestFault(INVALID_FIELD, f"the body has more than the {MOST_VALUES:,} values allowed")
+    try:
+        value = json.loads(body, object_pairs_hook=refuse_repeats)
+    except (ValueError, RecursionError) as error:
+        raise RequestFault(BAD_REQUEST, f"the body is not JSON that can be read ({error})") from None
+    _check_lengths(value, settings)
+    return check(fields, value)
+
+
+def _check_lengths(value: object, settings: Settings) -> None:
+    """Refuse lists that are too long before each of their values is looked at, which takes a second for some 100,000."""
+    for found in value.values() if isinstance(value, dict) else ():
+        if isinstance(found, list) and len(found) > settings.max_images:
+            raise too_many(len(found), settings)
+
+
+def _check_end(request: Request, tail: bytearray) -> None:
+    """Refuse a multipart body without its closing boundary: the parser would drop its last part and say nothing."""
+    _, options = parse_options_header(request.headers["content-type"])
+    if b"--" + options[b"boundary"] + b"--" not in tail:
+        raise RequestFault(BAD_REQUEST, "the multipart body cannot be read: it breaks off before its closing boundary")
+
+
+async def _stream(request: Request, tail: bytearray | None = None) -> AsyncGenerator[bytes, None]:
+    """The body as it streams in; its last bytes are left in ``tail``."""
+    try:
+        async for chunk in request.stream():
+            if tail is not None:
+                tail[:] = (tail + chunk)[-1024:]
+            yield chunk
+    except ClientDisconnect:
+        raise RequestFault(BAD_REQUEST, "the request broke off before its end") from None
+
+
+def _json_or_text(value: str) -> Any:
+    if len(value) > LONGEST_FIELD:  # what has a meaning here is shorter
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value

@@ -1,0 +1,168 @@
+"""What the routes of the HTTP door take, checked before any work is done.
+
+BentoML's own parsing of a multipart request would fetch a URL found in a file field, has no limit on a body's size and
+answers 500 to what it cannot read (docs/decisions/0003). So the forms here tell BentoML what a route takes, for
+/docs.json and its clients, and leave the reading to ``bodies``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar
+
+import bentoml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from starlette.requests import Request
+
+from server.api.errors import BAD_REQUEST, INVALID_FIELD, RequestFault
+from settings import Settings
+
+Checked = TypeVar("Checked", bound=BaseModel)
+
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = BeforeValidator(_whole)  # JSON has one kind of number: 3.0 is 3
+Count = Annotated[int, Field(ge=1), Whole]
+Id = Annotated[int, Field(ge=0, lt=2**63), Whole]
+
+
+class Form(bentoml.IODescriptor):
+    """A route's input as BentoML documents it; the route itself reads the request."""
+
+    @classmethod
+    async def from_http_request(cls, request: Request, serde: Any) -> Self:
+        """Read nothing: an error here could not be told in our own words."""
+        return cls.model_construct(**dict.fromkeys(cls.model_fields))
+
+
+class PicturesForm(Form):
+    """One or more picture files."""
+
+    images: list[Path] = Field(description="one or more picture files")
+
+
+class SearchForm(PicturesForm):
+    """Pictures to find the likes of."""
+
+    k: int | None = Field(None, description="hits for each picture", ge=1)
+    where: str | None = Field(None, description="a filter on the items' metadata, as JSON")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class NoFields(_Strict):
+    """The text fields of a multipart request that has none."""
+
+
+class SearchFields(_Strict):
+    """The text fields of POST /search."""
+
+    k: Count | None = None
+    where: Any = Field(None, description='a filter on the items\' metadata, such as {"width": {"$gte": 640}}')
+
+
+def _one_of(*names: str) -> dict[str, Any]:
+    """What JSON Schema says where just one of some fields has to be given."""
+    given = [{"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in names]
+    return {"oneOf": given}
+
+
+class QueryOne(_Strict):
+    """One query: a picture in base64, or by its URL, or an item of the catalogue by its id."""
+
+    model_config = ConfigDict(json_schema_extra=_one_of("image", "url", "id"))
+
+    image: str | None = Field(
+        None, description="a picture file in base64", json_schema_extra={"contentEncoding": "base64"}
+    )
+    url: str | None = Field(None, description="where a picture is, on a host that LENS_URL_HOSTS allows")
+    id: Id | None = Field(None, description="an item of the catalogue, which is not its own hit")
+
+    @model_validator(mode="after")
+    def _names_one_thing(self) -> Self:
+        if sum(one is not None for one in (self.image, self.url, self.id)) != 1:
+            raise ValueError("give either image, url or id")
+        return self
+
+    def picture(self) -> bytes:
+        """The picture's bytes. Raises RequestFault when the text is not base64."""
+        text = self.image or ""
+        if text.startswith("data:"):
+            text = text.partition(",")[2]
+        try:
+            # In lines, as some tools write it; str.split would make a list of as many texts.
+            return base64.b64decode(text.encode("ascii").translate(None, b" \t\r\n"), validate=True)
+        except (binascii.Error, ValueError):
+            raise RequestFault(BAD_REQUEST, "the field image is not base64") from None
+
+
+class QueryFields(SearchFields):
+    """The body of POST /query."""
+
+    queries: list[QueryOne] = Field(min_length=1)
+
+
+class ItemsFields(_Strict):
+    """The body of POST /items/get: ids or keys, and whether thumbnails are wanted."""
+
+    model_config = ConfigDict(json_schema_extra=_one_of("ids", "keys"))
+
+    ids: list[Id] | None = None
+    keys: list[str] | None = None
+    thumbnail: bool = True
+
+    @field_validator("keys")
+    @classmethod
+    def _is_text(cls, keys: list[str] | None) -> list[str] | None:
+        for key in keys or ():
+            try:
+                key.encode()
+            except UnicodeEncodeError:
+                raise ValueError("half a surrogate pair is no text") from None
+        return keys
+
+    @model_validator(mode="after")
+    def _names_one_thing(self) -> Self:
+        if (self.ids is None) == (self.keys is None):
+            raise ValueError("give either ids or keys")
+        return self
+
+
+class QueryForm(Form, QueryFields):
+    """The body of POST /query."""
+
+
+class ItemsForm(Form, ItemsFields):
+    """The body of POST /items/get."""
+
+
+def check(fields: type[Checked], value: Any) -> Checked:
+    """The fields that a body has. Raises RequestFault (422), which names the place."""
+    try:
+        return fields.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the body"
+        message = first["msg"].removeprefix("Value error, ")
+        raise RequestFault(INVALID_FIELD, f"{place}: {message[0].lower()}{message[1:]}") from None
+
+
+def too_many(count: int, settings: Settings) -> RequestFault:
+    """What is said of more things in one request than there may be."""
+    return RequestFault(INVALID_FIELD, f"{count} in one request are more than the {settings.max_images} allowed")
+
+
+def check_counts(settings: Settings, *, k: int | None, queries: int) -> int:
+    """How many hits to give; more of them, or more queries, than the settings allow are refused with RequestFault."""
+    if queries > settings.max_images:
+        raise too_many(queries, settings)
+    if k is not None and k > settings.max_k:
+        raise RequestFault(INVALID_FIELD, f"k: {k} is more than the {settings.max_k} allowed")
+    return k or min(settings.k, settings.max_k)

@@ -1,0 +1,1 @@
+"""How BentoML runs the service: the Extractor, its client, start, shutdown and worker processes."""

@@ -1,0 +1,1 @@
+"""Metrics, logs, request context and the live recall."""
