@@ -1,5 +1,6 @@
 """Vectors in, neighbours out: the catalogue folder, the mapped hnswlib index and the exact search that judges it."""
 
+from index.backend import DEFAULT_EF, METRICS, Capability, Counts, IndexBackend, Metric, MetricSpec, Neighbours
 from index.catalogue.reader import Catalogue, CatalogueInfo, Hit, Item, open_catalogue
 from index.catalogue.verify import verify_catalogue
 from index.catalogue.writer import CatalogueWriter, Entry, check_place, start_catalogue
@@ -10,39 +11,49 @@ from index.errors import (
     DamagedIndex,
     DimensionMismatch,
     EmptyCatalogue,
-    IndexFault,
-    WrongFilter,
+    InvalidFilter,
+    UnsupportedOperation,
+    VectorIndexError,
 )
-from index.exact import recall, search_exact
-from index.filters import parse_filter, refuse_repeats
+from index.exact import ExactIndex, recall, search_exact
+from index.filters import OPERATORS, Operator, parse_filter, refuse_repeats
 from index.hnsw.build import build_hnsw
 from index.hnsw.codes import build_codes
-from index.hnsw.file import Metric, open_hnsw_file
+from index.hnsw.file import open_hnsw_file
 from index.hnsw.kernel.loader import load_kernel_later
-from index.hnsw.mapped_index import DEFAULT_EF, MappedIndex, Neighbours, open_index
-from index.hnsw.planner import Allowed, allow_rows
+from index.hnsw.mapped_index import MappedIndex, open_index
 from index.hnsw.warmup import warm_every_kernel, warm_kernels
+from index.row_mask import Allowed, allow_rows
 
 __all__ = [
     "DEFAULT_EF",
+    "METRICS",
+    "OPERATORS",
     "Allowed",
+    "Capability",
     "Catalogue",
     "CatalogueExists",
     "CatalogueInfo",
     "CatalogueMismatch",
     "CatalogueNotFound",
     "CatalogueWriter",
+    "Counts",
     "DamagedIndex",
     "DimensionMismatch",
     "EmptyCatalogue",
     "Entry",
+    "ExactIndex",
     "Hit",
-    "IndexFault",
+    "IndexBackend",
+    "InvalidFilter",
     "Item",
     "MappedIndex",
     "Metric",
+    "MetricSpec",
     "Neighbours",
-    "WrongFilter",
+    "Operator",
+    "UnsupportedOperation",
+    "VectorIndexError",
     "allow_rows",
     "build_codes",
     "build_hnsw",

@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 
-class IndexFault(Exception):
+class VectorIndexError(Exception):
     """The base of every error that this package raises; its text is one sentence for the user."""
 
 
-class DamagedIndex(IndexFault):
+class DamagedIndex(VectorIndexError):
     """The index file is not a whole, sound hnswlib file."""
 
 
-class DimensionMismatch(IndexFault):
+class DimensionMismatch(VectorIndexError):
     """A vector has another length than the index was built with."""
 
 
-class CatalogueNotFound(IndexFault):
+class CatalogueNotFound(VectorIndexError):
     """The folder is not a catalogue."""
 
 
-class CatalogueExists(IndexFault):
+class CatalogueExists(VectorIndexError):
     """The folder that a build would write is there already."""
 
 
-class CatalogueMismatch(IndexFault):
+class CatalogueMismatch(VectorIndexError):
     """The catalogue was made with another model, dimension, metric, preprocessing or format."""
 
 
-class EmptyCatalogue(IndexFault):
+class EmptyCatalogue(VectorIndexError):
     """There is nothing to build a catalogue from."""
 
 
-class WrongFilter(IndexFault):
+class UnsupportedOperation(VectorIndexError):
+    """An index backend cannot do what was asked of it."""
+
+
+class InvalidFilter(VectorIndexError):
     """A filter cannot be understood; the text begins with the place in it."""

@@ -1,4 +1,4 @@
-"""catalogue.sqlite: the tables, how they are opened, and the names of every file in a catalogue folder."""
+"""catalogue.sqlite: its tables, and how it is opened, read and copied."""
 
 from __future__ import annotations
 
@@ -8,31 +8,15 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from index.catalogue.files import DATABASE
 from index.errors import CatalogueNotFound, DamagedIndex
-from index.hnsw.file import forget_pages
-
-DATABASE = "catalogue.sqlite"
-EXTRACTOR = "extractor"
-REPORT = "report.json"
-# 2: the index file has a companion of codes, and meta the SHA-256 of every file. 3: the extractor is an exported graph.
-FORMAT_VERSION = 3
-
-
-def base_file(generation: int) -> str:
-    """The name of a generation's index file."""
-    return f"base-{generation:06d}.hnsw"
-
-
-def codes_file(base: str) -> str:
-    """The name of an index file's companion."""
-    return base.removesuffix(".hnsw") + ".codes"
 
 
 def hash_tables(database: Reading) -> str:
@@ -49,23 +33,6 @@ def hash_tables(database: Reading) -> str:
                 digest.update(f"{type(value).__name__} {len(data)} ".encode())
                 digest.update(data)
     return digest.hexdigest()
-
-
-def hash_files(folder: Path) -> dict[str, str]:
-    """The SHA-256 of every file in a catalogue folder that is never changed: all but the database."""
-    digests = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.name.startswith(DATABASE):
-            digests[path.relative_to(folder).as_posix()] = hash_file(path)
-            with path.open("rb") as file:
-                forget_pages(file)  # hashing has read it in small pages, and a search wants huge ones
-    return digests
-
-
-def hash_file(path: Path) -> str:
-    """A file's SHA-256."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # vector: float32 bytes, only while the item is not in the index file; row: where it is in that file.
@@ -119,7 +86,7 @@ def open_database(folder: Path, *, writable: bool = False) -> sqlite3.Connection
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _damage_named() -> Iterator[None]:
     try:
         yield
     except (sqlite3.DatabaseError, TypeError, ValueError, OverflowError) as error:
@@ -135,17 +102,17 @@ class Reading:
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         """All rows that a statement gives. Raises DamagedIndex when the database cannot be read."""
-        with self._lock, _told():
+        with self._lock, _damage_named():
             return self._connection.execute(sql, values).fetchall()
 
     def numbers(self, sql: str, values: Sequence[Any] = ()) -> NDArray[np.int64]:
         """The whole numbers that a statement of one column gives, int64 [n]. Raises DamagedIndex."""
-        with self._lock, _told():
+        with self._lock, _damage_named():
             return np.fromiter((number for (number,) in self._connection.execute(sql, values)), np.int64)
 
     def rows(self, sql: str) -> Iterator[tuple[Any, ...]]:
-        """The rows of a statement one by one; nobody else reads meanwhile. Raises DamagedIndex."""
-        with self._lock, _told():
+        """The rows of a statement one by one; other readers wait meanwhile. Raises DamagedIndex."""
+        with self._lock, _damage_named():
             yield from self._connection.execute(sql)
 
     def copy_to(self, path: Path) -> None:
@@ -172,13 +139,3 @@ def write_meta(connection: sqlite3.Connection, values: dict[str, Any]) -> None:
     """Set meta values; the caller commits."""
     rows = [(name, json.dumps(value)) for name, value in values.items()]
     connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
-
-
-def flush_folder(folder: Path) -> None:
-    """Make renames in ``folder`` survive a power cut, where the system can."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

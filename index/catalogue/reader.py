@@ -15,16 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from index.catalogue.database import DATABASE, EXTRACTOR, FORMAT_VERSION, Reading, codes_file, open_database, read_meta
+from index.backend import DEFAULT_EF, METRICS, Metric
+from index.catalogue.database import Reading, open_database, read_meta
+from index.catalogue.files import DATABASE, EXTRACTOR, FORMAT_VERSION, codes_file
 from index.errors import CatalogueMismatch, CatalogueNotFound, DamagedIndex
 from index.exact import search_exact
 from index.filters import Condition, compile_filter
-from index.hnsw.mapped_index import DEFAULT_EF, MappedIndex, Neighbours, open_index
-from index.hnsw.planner import Allowed, allow_rows
+from index.hnsw.mapped_index import MappedIndex, open_index
+from index.row_mask import Allowed, allow_rows
 
 THREADS = os.cpu_count() or 1
-KEPT_FILTERS = 16  # whose rows are remembered: a bit for each row of the index, and half a megabyte at most
-
+KEPT_FILTERS = 16  # whose rows are cached: a bit for each row of the index, and half a megabyte at most
 LONGEST_KEPT = 10_000  # characters of a filter's values: a longer filter is looked up each time
 
 
@@ -37,7 +38,7 @@ class CatalogueInfo:
     model: str
     fingerprint: str
     dim: int
-    metric: str
+    metric: Metric
     m: int
     ef_construction: int
     labelled: bool
@@ -65,7 +66,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """An item found by a search; ``score`` is its cosine similarity to the query, in [-1, 1]."""
+    """An item found by a search; a higher ``score`` is closer: METRICS says what it means for each metric."""
 
     item: Item
     score: float
@@ -102,7 +103,7 @@ class Catalogue:
     def allow(self, where: object) -> Allowed:
         """The rows that a filter on the metadata allows (docs: index/filters.py); those of recent filters are kept.
 
-        Raises WrongFilter, which points at the place, and DamagedIndex when the database cannot be read.
+        Raises InvalidFilter, which points at the place, and DamagedIndex when the database cannot be read.
         """
         condition = compile_filter(where)
         long = sum(len(str(value)) for value in condition.values) > LONGEST_KEPT
@@ -125,18 +126,20 @@ class Catalogue:
         more = int(any(item is not None for item in without))
         found = self.index.search(vectors, k + more, max(ef, k + more), allowed=allowed, threads=THREADS)
         kept = [
-            [pair for pair in zip(one.labels.tolist(), one.distances.tolist(), strict=True) if pair[0] != left_out][:k]
+            [pair for pair in zip(one.labels.tolist(), self._scores(one.distances), strict=True) if pair[0] != left_out]
             for one, left_out in itertools.zip_longest(found, without)
         ]
-        items = self.items(list({label for pairs in kept for label, _ in pairs}))
-        return [
-            [Hit(items[label], min(1.0, max(-1.0, 1.0 - distance))) for label, distance in pairs if label in items]
-            for pairs in kept
-        ]
+        items = self.items(list({label for pairs in kept for label, _ in pairs[:k]}))
+        return [[Hit(items[label], score) for label, score in pairs[:k] if label in items] for pairs in kept]
 
-    def search_exactly(self, vectors: NDArray[np.float32], k: int) -> list[Neighbours]:
-        """The true ``k`` nearest item ids of each query, by comparing with every vector."""
-        return search_exact(self.index.vectors(), self.index.file.labels(), vectors, k, "cosine")
+    def search_exactly(self, vectors: NDArray[np.float32], k: int) -> list[list[tuple[int, float]]]:
+        """Return the true ``k`` nearest of each query, by comparing with every vector: pairs of item id and score."""
+        found = search_exact(self.index.vectors(), self.index.labels(), vectors, k, self.info.metric)
+        return [list(zip(one.labels.tolist(), self._scores(one.distances), strict=True)) for one in found]
+
+    def _scores(self, distances: NDArray[np.float32]) -> list[float]:
+        scores: list[float] = METRICS[self.info.metric].score(distances.astype(np.float64)).tolist()
+        return scores
 
     def items(self, ids: Sequence[int]) -> dict[int, Item]:
         """The items with these ids; those that are not there are left out."""
@@ -147,7 +150,7 @@ class Catalogue:
         return {item.key: item for item in self._select("key", keys)}
 
     def vector(self, item_id: int) -> NDArray[np.float32] | None:
-        """The unit vector of an item, float32 [dim], or None when there is no such item."""
+        """Return the vector of an item, float32 [dim], or None when there is no such item."""
         rows = self._database.query("SELECT row FROM items WHERE id = ?", (item_id,))
         if not rows:
             return None
@@ -212,7 +215,7 @@ def open_catalogue(folder: Path) -> Catalogue:
         for path in (base, codes):
             if not path.is_file():
                 raise DamagedIndex(f"the catalogue's index file {path} is missing; restore or rebuild the catalogue")
-        index = open_index(base, info.dim, "cosine", codes)
+        index = open_index(base, info.dim, info.metric, codes)
         if len(index) != info.count:
             raise DamagedIndex(
                 f"{base} holds {len(index)} vectors, the catalogue {info.count} items; restore or rebuild it"

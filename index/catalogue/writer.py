@@ -15,21 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.catalogue.database import (
+from index.backend import Metric
+from index.catalogue.database import Reading, create_database, hash_tables, open_database, read_meta, write_meta
+from index.catalogue.files import (
     DATABASE,
     EXTRACTOR,
     FORMAT_VERSION,
     REPORT,
-    Reading,
     base_file,
     codes_file,
-    create_database,
     flush_folder,
     hash_files,
-    hash_tables,
-    open_database,
-    read_meta,
-    write_meta,
 )
 from index.errors import CatalogueExists, CatalogueMismatch, CatalogueNotFound, DamagedIndex
 from index.hnsw.build import EF_CONSTRUCTION, M, build_hnsw
@@ -55,10 +51,11 @@ class Entry:
 class CatalogueWriter:
     """A catalogue under construction in ``<folder>.partial``; ``publish`` puts it in place."""
 
-    def __init__(self, folder: Path, partial: Path, connection: sqlite3.Connection, dim: int) -> None:
+    def __init__(self, folder: Path, partial: Path, connection: sqlite3.Connection, dim: int, metric: Metric) -> None:
         self.folder = folder
         self.partial = partial
         self.dim = dim
+        self.metric: Metric = metric
         self._connection = connection
         self._connection.execute("PRAGMA locking_mode=EXCLUSIVE")
 
@@ -101,12 +98,12 @@ class CatalogueWriter:
         self._connection.executemany("DELETE FROM items WHERE key = ?", [(key,) for key in keys])
 
     def build_index(self, progress: Callable[[int], None] = lambda _: None) -> None:
-        """Build the index file over all vectors; ``progress`` is told how many more are in. OSError: the disk is full."""
+        """Build the index file over all vectors; ``progress`` gets how many more are in. OSError: the disk is full."""
         base = self.partial / base_file(1)
-        build_hnsw(base, self._vectors(), len(self), self.dim, "cosine", progress=progress)
+        build_hnsw(base, self._vectors(), len(self), self.dim, self.metric, progress=progress)
         try:
             file = open_hnsw_file(base, self.dim)
-            build_codes(self.partial / codes_file(base.name), file, "cosine")
+            build_codes(self.partial / codes_file(base.name), file, self.metric)
         except DamagedIndex as error:  # hnswlib does not say when the disk takes less than it writes
             raise OSError(f"the index file was not written whole ({error}); is the disk full?") from None
         with self._connection:
@@ -152,16 +149,23 @@ class CatalogueWriter:
 
 
 def start_catalogue(
-    folder: Path, *, model: str, fingerprint: str, dim: int, labelled: bool = False, overwrite: bool = False
+    folder: Path,
+    *,
+    model: str,
+    fingerprint: str,
+    dim: int,
+    metric: Metric = "cosine",
+    labelled: bool = False,
+    overwrite: bool = False,
 ) -> CatalogueWriter:
     """Begin a catalogue that will be ``folder``, or go on with one that was broken off there.
 
     Raises CatalogueExists when ``folder`` is there and may not be overwritten (or is not a catalogue), and
-    CatalogueMismatch when the broken-off build used another extractor.
+    CatalogueMismatch when the broken-off build used another extractor, metric or labels.
     """
     check_place(folder, overwrite=overwrite)
     partial = folder.with_name(folder.name + ".partial")
-    connection = _resume(partial, model, fingerprint, dim, labelled)
+    connection = _resume(partial, model, fingerprint, dim, metric, labelled)
     if connection is None:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -170,23 +174,25 @@ def start_catalogue(
             "model": model,
             "fingerprint": fingerprint,
             "dim": dim,
-            "metric": "cosine",
+            "metric": metric,
             "m": M,
             "ef_construction": EF_CONSTRUCTION,
             "labelled": labelled,
             "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         connection = create_database(partial, meta)
-    return CatalogueWriter(folder, partial, connection, dim)
+    return CatalogueWriter(folder, partial, connection, dim, metric)
 
 
-def _resume(partial: Path, model: str, fingerprint: str, dim: int, labelled: bool) -> sqlite3.Connection | None:
+def _resume(
+    partial: Path, model: str, fingerprint: str, dim: int, metric: Metric, labelled: bool
+) -> sqlite3.Connection | None:
     """The database of a broken-off build, ready to go on with, or None where there is nothing to go on with."""
     if not (partial / DATABASE).is_file():
         return None
     connection = open_database(partial, writable=True)
     try:
-        # Held until close: a second build of the same catalogue is told so, and cannot write in between.
+        # BodyBudget until close: a second build of the same catalogue is told so, and cannot write in between.
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")
         connection.execute("BEGIN IMMEDIATE").connection.rollback()
         found = read_meta(Reading(connection), partial)
@@ -197,6 +203,11 @@ def _resume(partial: Path, model: str, fingerprint: str, dim: int, labelled: boo
             raise CatalogueMismatch(
                 f"{partial} is a build that was broken off with {found['model']} ({found['fingerprint'][:12]}), not with "
                 f"{model} ({fingerprint[:12]}); go on with that model, or remove the folder to start over"
+            )
+        if found["metric"] != metric:
+            raise CatalogueMismatch(
+                f"{partial} is a build that was broken off with --metric {found['metric']}, not {metric}; "
+                "go on with that metric, or remove the folder to start over"
             )
         if found["labelled"] != labelled:
             raise CatalogueMismatch(
@@ -222,7 +233,7 @@ def _resume(partial: Path, model: str, fingerprint: str, dim: int, labelled: boo
 def _take_back_vectors(connection: sqlite3.Connection, base: Path, dim: int) -> None:
     """Undo the end of a build that was broken off between its index file and its renaming."""
     file = open_hnsw_file(base, dim)
-    vectors = file.vectors[:, file.layout.vector_word : file.layout.vector_word + dim]
+    vectors = file.row_vectors()
     with connection:
         for item_id, row in connection.execute("SELECT id, row FROM items WHERE row IS NOT NULL").fetchall():
             blob = np.ascontiguousarray(vectors[row]).tobytes()

@@ -17,14 +17,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from index.backend import METRICS, Metric
 from index.errors import DamagedIndex
-from index.hnsw.file import HnswFile, Metric, forget_pages, map_file, upper_offsets
+from index.hnsw.file import HnswFile, upper_offsets
+from index.mapped_file import forget_pages, map_file
 
 MAGIC = b"LENSCODE"
 VERSION = 1
 HEADER = struct.Struct("<8sIIQQQQQQ")  # magic, version, space, count, dim, stride, links, base's bytes, deleted
 CHUNK = 4096
-SPACES: dict[Metric, int] = {"cosine": 0, "ip": 1, "l2": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def encode(vectors: NDArray[np.float32], metric: Metric) -> tuple[NDArray[np.int
     """Round vectors, float32 [n, dim], to codes int8 [n, dim] with a scale for each row; and their ``terms``."""
     scale = np.abs(vectors).max(axis=1, keepdims=True) / np.float32(127)
     codes = np.rint(vectors / np.where(scale > 0, scale, 1)).astype(np.int8)
-    if metric == "l2":
+    if METRICS[metric].euclidean:
         terms = np.hstack([(vectors**2).sum(axis=1, keepdims=True), -2 * scale])
     else:
         terms = np.hstack([np.ones_like(scale), -scale])
@@ -70,7 +71,7 @@ def build_codes(path: Path, file: HnswFile, metric: Metric) -> None:
     header = HEADER.pack(
         MAGIC,
         VERSION,
-        SPACES[metric],
+        METRICS[metric].code,
         layout.count,
         layout.dim,
         -(-layout.dim // 64) * 64,
@@ -79,7 +80,7 @@ def build_codes(path: Path, file: HnswFile, metric: Metric) -> None:
         int(((file.links[:, 0] >> 16) & 1).sum()),
     )
     unfinished = path.with_name(path.name + ".new")
-    vectors = file.vectors[:, layout.vector_word : layout.vector_word + layout.dim]
+    vectors = file.row_vectors()
     terms = np.empty((layout.count, 2), np.float32)
     with unfinished.open("wb") as out:
         out.write(header)
@@ -102,7 +103,7 @@ def open_codes(path: Path, file: HnswFile, metric: Metric) -> Codes:
     layout = file.layout
     shapes = _shapes(layout.count, layout.dim, layout.max_links0)
     expected = (
-        *(MAGIC, VERSION, SPACES[metric], layout.count, layout.dim),
+        *(MAGIC, VERSION, METRICS[metric].code, layout.count, layout.dim),
         *(shapes[0][2][1], layout.max_links0, file.size),
     )
     with path.open("rb") as opened:

@@ -8,20 +8,17 @@ the length of the file.
 
 from __future__ import annotations
 
-import mmap
 import os
 import struct
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.errors import DamagedIndex, DimensionMismatch
+from index.mapped_file import map_file
 
-Metric = Literal["cosine", "ip", "l2"]  # the file does not say which it was built for
 HEADER = struct.Struct("<QQQQQQiIQQQdQ")
 NO_ENTRY = 0xFFFFFFFF  # hnswlib writes (tableint)-1 as the entry point of an empty index
 MAX_LEVEL = 64  # a level is drawn as -ln(u)·mult: 64 is out of reach for any real M and count
@@ -57,8 +54,12 @@ class HnswFile:
     upper: NDArray[np.uint32]
     size: int
 
+    def row_vectors(self) -> NDArray[np.float32]:
+        """Return all vectors as a view of the map, float32 [count, dim]."""
+        return self.vectors[:, self.layout.vector_word : self.layout.vector_word + self.layout.dim]
+
     def labels(self) -> NDArray[np.int64]:
-        """All labels by row, int64 [count]; touches every record, so not for the path of a query."""
+        """Return all labels by row, int64 [count]; touches every record, so not for the path of a query."""
         at = self.layout.label_word
         low, high = self.links[:, at].astype(np.int64), self.links[:, at + 1].astype(np.int64)
         return low | (high << 32)
@@ -121,25 +122,6 @@ def upper_offsets(file: HnswFile) -> NDArray[np.uint32]:
         raise DamagedIndex(f"the index file's upper links end or break off at element {bad_row} of {layout.count}")
     upper_at.flags.writeable = False
     return upper_at
-
-
-def map_file(file: BinaryIO) -> mmap.mmap:
-    """Map an open file read-only, in huge pages where the system has them for files.
-
-    A query jumps about in the map; with pages of 4 KiB the processor looks up addresses as long as it compares.
-    """
-    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    with suppress(AttributeError, OSError):  # not Linux, or a file system without them
-        mapped.madvise(mmap.MADV_HUGEPAGE)
-    return mapped
-
-
-def forget_pages(file: BinaryIO) -> None:
-    """Flush a file that was written and let its pages go: read again through ``map_file``, they come as huge pages."""
-    file.flush()
-    os.fsync(file.fileno())
-    with suppress(AttributeError, OSError):
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def open_hnsw_file(path: Path, dim: int) -> HnswFile:

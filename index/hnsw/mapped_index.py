@@ -12,39 +12,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from index.errors import DamagedIndex, DimensionMismatch
+from index.backend import DEFAULT_EF, METRICS, Capability, Counts, Metric, Neighbours, as_queries, check_widths
+from index.errors import DamagedIndex, UnsupportedOperation
 from index.hnsw.codes import Codes, open_codes
-from index.hnsw.file import HnswFile, Metric, open_hnsw_file, upper_offsets
+from index.hnsw.file import HnswFile, open_hnsw_file, upper_offsets
 from index.hnsw.kernel.loader import kernel, kernel_is_there
 from index.hnsw.kernel.types import DAMAGED, INNER_PRODUCT, OVER_BUDGET, SPENT, SQUARED_L2, Graph, Scratch, Vectors
-from index.hnsw.numpy_search import search_plainly
-from index.hnsw.planner import UNBOUNDED, Allowed, plan
+from index.hnsw.numpy_search import search_with_numpy
+from index.hnsw.planner import UNBOUNDED, plan
+from index.row_mask import Allowed
 
-DEFAULT_EF = 128
 NO_FILTER = np.empty(0, np.uint8)
 NO_TERMS = np.empty((0, 2), np.float32)
 BLOCK = 32  # queries that a thread takes at a time
 PROBES = 16  # walks that tell the planner what a walk takes here
 SPARE = 16  # candidates more than k that are found by codes and compared by their vectors (docs/decisions/0008)
-
-
-class Neighbours(NamedTuple):
-    """What one query found, nearest first.
-
-    ``labels``: int64 [n]; ``distances``: float32 [n], 1 - cosine similarity for ``cosine``, 1 - inner product for
-    ``ip``, the squared Euclidean distance for ``l2``; n is at most the k that was asked for.
-    """
-
-    labels: NDArray[np.int64]
-    distances: NDArray[np.float32]
-
-
-def as_queries(queries: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
-    """Queries as contiguous float32 [n, dim]. Raises DimensionMismatch for any other shape."""
-    rows = np.require(queries, np.float32, ["C", "W"])  # as the kernel was compiled for
-    if rows.ndim != 2 or rows.shape[1] != dim:
-        raise DimensionMismatch(f"queries of shape {rows.shape} were given to an index of {dim}-d vectors")
-    return rows
 
 
 @functools.cache
@@ -76,13 +58,15 @@ class MappedIndex:
     without, its answers are hnswlib's own.
     """
 
+    capabilities: frozenset[Capability] = frozenset({"filter"})
+
     def __init__(self, file: HnswFile, metric: Metric, codes: Codes | None = None) -> None:
         self.file = file
         self.metric: Metric = metric
         self.codes = codes
         layout = file.layout
-        space = SQUARED_L2 if metric == "l2" else INNER_PRODUCT
-        at, unit = layout.vector_word, metric == "cosine"
+        space = SQUARED_L2 if METRICS[metric].euclidean else INNER_PRODUCT
+        at, unit = layout.vector_word, METRICS[metric].normalized
         self._vectors = Vectors(file.vectors, file.links, at, layout.label_word, layout.dim, space, unit)
         links, upper_at, rows, terms, start = (
             (codes.links, codes.upper_at, codes.rows, codes.terms, 0)
@@ -95,8 +79,21 @@ class MappedIndex:
         self._usual = functools.lru_cache(64)(self._measure)
 
     def __len__(self) -> int:
-        """The number of elements in the file, deleted ones included."""
+        """Return the number of elements in the file, deleted ones included."""
         return self.file.layout.count
+
+    @property
+    def dim(self) -> int:
+        """The length of its vectors."""
+        return self.file.layout.dim
+
+    def counts(self) -> Counts:
+        """Count its rows; looks at each of them where there may be deleted ones."""
+        return Counts(len(self), len(self) if self.codes and not self.codes.deletions else len(self._live))
+
+    def labels(self) -> NDArray[np.int64]:
+        """Return all labels by row, int64 [rows]; touches every record, so not for the path of a query."""
+        return self.file.labels()
 
     def search(
         self,
@@ -113,11 +110,10 @@ class MappedIndex:
         ``threads``. Raises DimensionMismatch for queries of another shape, ValueError for a k or ef below 1, and
         DamagedIndex when the file turns out to hold links that lead nowhere.
         """
-        if k < 1 or ef < 1:
-            raise ValueError(f"k and ef are at least 1, not {k} and {ef}")
+        check_widths(k, ef)
         rows = as_queries(queries, self.file.layout.dim)
         if self.codes is not None and not kernel_is_there():
-            return [Neighbours(*found) for found in search_plainly(self._vectors, self._graph, rows, k, ef, allowed)]
+            return [Neighbours(*found) for found in search_with_numpy(self._vectors, self._graph, rows, k, ef, allowed)]
         k = min(k, max(1, len(self) if allowed is None else len(allowed)))
         found = _Found.of(len(rows), k)
         if len(rows) and len(self) and (allowed is None or len(allowed)):
@@ -137,8 +133,15 @@ class MappedIndex:
 
     def vectors(self) -> NDArray[np.float32]:
         """All vectors as a view of the map, float32 [count, dim]."""
-        at = self.file.layout.vector_word
-        return self.file.vectors[:, at : at + self.file.layout.dim]
+        return self.file.row_vectors()
+
+    def add(self, labels: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+        """Refuse: the file never changes once written. Raises UnsupportedOperation."""
+        raise UnsupportedOperation("a mapped hnswlib index cannot be added to; build its file again")
+
+    def remove(self, labels: NDArray[np.int64]) -> int:
+        """Refuse: the file never changes once written. Raises UnsupportedOperation."""
+        raise UnsupportedOperation("nothing can be removed from a mapped hnswlib index; build its file again")
 
     def _spread(self, work: Callable[[slice], None], count: int, threads: int) -> None:
         blocks = iter([slice(at, at + BLOCK) for at in range(0, count, BLOCK)])

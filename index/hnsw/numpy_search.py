@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from index.errors import DamagedIndex
 from index.hnsw.kernel.types import SQUARED_L2, Graph, Vectors
-from index.hnsw.planner import Allowed
+from index.row_mask import Allowed
 
 CHUNK = 4096  # rows that are compared at once
 Found = tuple[NDArray[np.int64], NDArray[np.float32]]  # labels and distances, nearest first
 
 
-def search_plainly(
+def search_with_numpy(
     vectors: Vectors, graph: Graph, queries: NDArray[np.float32], k: int, ef: int, allowed: Allowed | None
 ) -> list[Found]:
     """Find up to ``k`` neighbours of each query, float32 [n, dim]; those that a filter allows by comparing with each.

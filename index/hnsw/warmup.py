@@ -13,9 +13,9 @@ import numpy as np
 
 from index.hnsw.codes import build_codes
 from index.hnsw.file import HEADER, open_hnsw_file
-from index.hnsw.kernel.cpu_targets import FAMILIES
+from index.hnsw.kernel.cpu_targets import CPU_TARGETS
 from index.hnsw.mapped_index import open_index
-from index.hnsw.planner import allow_rows
+from index.row_mask import allow_rows
 
 DIM = 4
 
@@ -43,13 +43,13 @@ def warm_every_kernel() -> None:
 
     For this CPU alone where there are no families, as on ARM. Raises CalledProcessError when one cannot be compiled for.
     """
-    from index.hnsw.kernel.jit import DISPATCHERS, FAMILY
+    from index.hnsw.kernel.jit import CPU_TARGET, DISPATCHERS
 
     warm_kernels()
-    if FAMILY is None:
+    if CPU_TARGET is None:
         return
     signatures = pickle.dumps([dispatcher.signatures for dispatcher in DISPATCHERS])
-    for name, (_, options) in FAMILIES.items():
+    for name, (_, options) in CPU_TARGETS.items():
         # numba compiles for one CPU in one process. Compiling for signatures runs nothing, so any CPU can do it.
         subprocess.run(
             [sys.executable, "-c", "from index.hnsw import warmup; warmup._compile_what_is_told()"],

@@ -15,15 +15,15 @@ _V4 = _V3 | {"avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl"}
 
 # LLVM's name of the family -> what a CPU must have, and LLVM's options; the best comes first. Of itself LLVM would use only
 # half the width of an AVX-512 register, which costs a fifth of the queries/s at 2048 dimensions.
-FAMILIES = {"x86-64-v4": (_V4, "-prefer-256-bit"), "x86-64-v3": (_V3, ""), "x86-64-v2": (_V2, "")}
+CPU_TARGETS = {"x86-64-v4": (_V4, "-prefer-256-bit"), "x86-64-v3": (_V3, ""), "x86-64-v2": (_V2, "")}
 
 
-def family_of(features: Mapping[str, bool]) -> tuple[str, str] | None:
+def best_cpu_target(features: Mapping[str, bool]) -> tuple[str, str] | None:
     """LLVM's name and options of the best family that a CPU belongs to; None where there is none, as on ARM.
 
     ``features`` are LLVM's: ``llvmlite.binding.get_host_cpu_features()``.
     """
-    for name, (needed, options) in FAMILIES.items():
+    for name, (needed, options) in CPU_TARGETS.items():
         if all(features.get(feature) for feature in needed):
             return name, options
     return None

@@ -20,7 +20,7 @@ from numba import njit
 from numba.core import config
 from numba.core.caching import CacheImpl, InTreeCacheLocator
 
-from index.hnsw.kernel.cpu_targets import family_of
+from index.hnsw.kernel.cpu_targets import best_cpu_target
 
 PACKAGE = Path(__file__).parent
 CACHE = PACKAGE / "compiled_cache"
@@ -50,12 +50,12 @@ class _PackageLocator(InTreeCacheLocator):
 
 CacheImpl._locator_classes.insert(0, _PackageLocator)
 try:
-    FAMILY = family_of(get_host_cpu_features())
+    CPU_TARGET = best_cpu_target(get_host_cpu_features())
 except RuntimeError:  # LLVM cannot tell, on some systems that are not x86-64
-    FAMILY = None
+    CPU_TARGET = None
 # numba asks for its CPU once, when it is first used: so whatever is compiled imports this module before.
-if FAMILY and config.CPU_NAME is None:  # NUMBA_CPU_NAME goes before
-    config.CPU_NAME, config.CPU_FEATURES = FAMILY
+if CPU_TARGET and config.CPU_NAME is None:  # NUMBA_CPU_NAME goes before
+    config.CPU_NAME, config.CPU_FEATURES = CPU_TARGET
 
 DISPATCHERS: list[Any] = []  # all that was made by compiled()
 

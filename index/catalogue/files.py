@@ -1,0 +1,53 @@
+"""The names of every file in a catalogue folder, and their hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from index.mapped_file import forget_pages
+
+DATABASE = "catalogue.sqlite"
+EXTRACTOR = "extractor"
+REPORT = "report.json"
+# 2: the index file has a companion of codes, and meta the SHA-256 of every file. 3: the extractor is an exported graph.
+FORMAT_VERSION = 3
+
+
+def base_file(generation: int) -> str:
+    """Return the name of a generation's index file."""
+    return f"base-{generation:06d}.hnsw"
+
+
+def codes_file(base: str) -> str:
+    """Return the name of an index file's companion."""
+    return base.removesuffix(".hnsw") + ".codes"
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file in a catalogue folder that is never changed: all but the database."""
+    digests = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.name.startswith(DATABASE):
+            digests[path.relative_to(folder).as_posix()] = hash_file(path)
+            with path.open("rb") as file:
+                forget_pages(file)  # hashing has read it in small pages, and a search wants huge ones
+    return digests
+
+
+def hash_file(path: Path) -> str:
+    """Return a file's SHA-256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def flush_folder(folder: Path) -> None:
+    """Make renames in ``folder`` survive a power cut, where the system can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
