@@ -1,4 +1,4 @@
-"""Where model and index meet: folders of pictures become a catalogue, pictures become answers. Prints nothing."""
+"""Build a catalogue: read, decode, embed and write at the same time, each timed. Prints nothing."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index import CatalogueWriter, EmptyCatalogue, Entry, start_catalogue
+from index import METRICS, CatalogueMismatch, CatalogueWriter, EmptyCatalogue, Entry, Metric, start_catalogue
 from ingest.sources import SourceFile, Sources
 from model import (
     Extractor,
     ExtractorCard,
-    ImageFault,
+    ImageError,
     Limits,
     WeightsMismatch,
     read_file,
@@ -76,6 +76,7 @@ def build_catalogue(
     out: Path,
     extractor: Extractor,
     *,
+    metric: Metric = "cosine",
     limits: Limits = Limits(),
     labels: bool = False,
     overwrite: bool = False,
@@ -89,8 +90,16 @@ def build_catalogue(
     WeightsMismatch (vectors that are not numbers) or OSError.
     """
     card = extractor.card
+    if card.normalized != METRICS[metric].normalized:
+        raise CatalogueMismatch(f"the metric {metric} needs an extractor made for it: normalized={not card.normalized}")
     writer = start_catalogue(
-        out, model=card.model, fingerprint=card.fingerprint, dim=card.dim, labelled=labels, overwrite=overwrite
+        out,
+        model=card.model,
+        fingerprint=card.fingerprint,
+        dim=card.dim,
+        metric=metric,
+        labelled=labels,
+        overwrite=overwrite,
     )
     try:
         extractor.save(writer.extractor_folder)
@@ -148,7 +157,7 @@ def _prepared(
                 file, future = waiting.popleft()
                 try:
                     yield file, future.result()
-                except (ImageFault, OSError) as error:
+                except (ImageError, OSError) as error:
                     report.skipped.append({"key": file.key, "reason": str(error)})
         finally:
             pool.shutdown(cancel_futures=True)

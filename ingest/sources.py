@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import EmptyCatalogue
-from model import ExtractorCard, ImageFault, Limits, looks_like_a_picture, read_file, read_picture
+from model import ExtractorCard, ImageError, Limits, looks_like_a_picture, read_file, read_picture
 
 
 class SourceNotFound(Exception):
@@ -89,7 +89,7 @@ class SourceSamples:
             try:
                 picture = read_picture(read_file(file.path, self.limits)[0], self.limits, card.preprocessing.enough)
                 found.append(card.preprocessing.to_pixels(picture.image))
-            except (ImageFault, OSError) as fault:
+            except (ImageError, OSError) as fault:
                 reason = reason or f"{file.key}: {fault}"
             if len(found) == count:
                 break

@@ -5,11 +5,11 @@ from model.engines.base import Engine, EngineName, open_engine
 from model.errors import (
     DamagedExtractor,
     EngineMissing,
-    ImageFault,
+    FidelityError,
+    ImageError,
     ImageTooLarge,
-    ModelFault,
+    ModelError,
     NotExportable,
-    NotTrue,
     UnknownModel,
     UnreadableImage,
     UnsupportedImage,
@@ -17,11 +17,15 @@ from model.errors import (
     WeightsNotFound,
 )
 from model.extractor import Extractor, build_extractor
-from model.fidelity import open_proved
-from model.images import Limits, Picture, Room, looks_like_a_picture, read_file, read_picture, thumbnail
+from model.fidelity import open_verified_engine
+from model.formats import FORMAT_NAMES, FORMATS, ImageFormat, looks_like_a_picture
+from model.images import Picture, read_file, read_picture, thumbnail
+from model.limits import Limits, Room
 from model.preprocessing import Preprocessing
 
 __all__ = [
+    "FORMATS",
+    "FORMAT_NAMES",
     "DamagedExtractor",
     "Engine",
     "EngineMissing",
@@ -29,12 +33,13 @@ __all__ = [
     "Extractor",
     "ExtractorCard",
     "Fidelity",
-    "ImageFault",
+    "FidelityError",
+    "ImageError",
+    "ImageFormat",
     "ImageTooLarge",
     "Limits",
-    "ModelFault",
+    "ModelError",
     "NotExportable",
-    "NotTrue",
     "Picture",
     "Precision",
     "Preprocessing",
@@ -47,7 +52,7 @@ __all__ = [
     "build_extractor",
     "looks_like_a_picture",
     "open_engine",
-    "open_proved",
+    "open_verified_engine",
     "read_card",
     "read_file",
     "read_picture",

@@ -45,6 +45,7 @@ class Fidelity:
 class ExtractorCard:
     """A model, its weights, its preprocessing and its precision, pinned. ``dim`` is the length of its embeddings.
 
+    ``normalized``: embeddings are scaled to unit length, as the metric cosine needs; ip and l2 take them as they are.
     ``fidelity`` is what was measured when it was exported, with ``kept_in_f32`` operations of a bf16 graph in float32.
     """
 
@@ -54,12 +55,15 @@ class ExtractorCard:
     weights_sha256: str
     precision: Precision = "f32"
     kept_in_f32: int = 0
+    normalized: bool = True
     fidelity: Fidelity | None = None
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 over all but what was measured: extractors with equal ones give equal vectors, but for rounding."""
         pinned = {name: value for name, value in asdict(self).items() if name != "fidelity"}
+        if self.normalized:  # as all were before there was a choice
+            del pinned["normalized"]
         return hashlib.sha256(json.dumps(pinned, sort_keys=True).encode()).hexdigest()
 
 

@@ -3,49 +3,49 @@
 from __future__ import annotations
 
 
-class ImageFault(Exception):
+class ImageError(Exception):
     """The base of what can be wrong with one picture; its text is one sentence for whoever sent it."""
 
 
-class UnreadableImage(ImageFault):
+class UnreadableImage(ImageError):
     """The bytes begin like a picture but cannot be decoded (cut off, damaged, empty)."""
 
 
-class UnsupportedImage(ImageFault):
+class UnsupportedImage(ImageError):
     """The bytes are not in a picture format that BentoLens reads."""
 
 
-class ImageTooLarge(ImageFault):
+class ImageTooLarge(ImageError):
     """The picture has more bytes or pixels than allowed; found before it is decoded."""
 
 
-class ModelFault(Exception):
+class ModelError(Exception):
     """The base of what can be wrong with a model or its weights; its text is one sentence for the user."""
 
 
-class UnknownModel(ModelFault):
+class UnknownModel(ModelError):
     """timm has no model of that name."""
 
 
-class WeightsNotFound(ModelFault):
+class WeightsNotFound(ModelError):
     """The weights cannot be had: no such file, or the hub is out of reach."""
 
 
-class WeightsMismatch(ModelFault):
+class WeightsMismatch(ModelError):
     """The weights do not fit the model."""
 
 
-class DamagedExtractor(ModelFault):
+class DamagedExtractor(ModelError):
     """An extractor folder is not whole, or its weights are not the ones that its card names."""
 
 
-class EngineMissing(ModelFault):
+class EngineMissing(ModelError):
     """The engine asked for is not installed."""
 
 
-class NotExportable(ModelFault):
+class NotExportable(ModelError):
     """OpenVINO cannot take the model."""
 
 
-class NotTrue(ModelFault):
+class FidelityError(ModelError):
     """What an engine gives is too far from the reference: at a build, or of the golden pictures at start."""

@@ -20,8 +20,8 @@ from model.card import GRAPH_FILE, WEIGHTS_FILE, ExtractorCard, Precision, Wante
 from model.engines.openvino import cpu_has_bf16, open_openvino
 from model.engines.openvino_import import openvino
 from model.engines.torch import TorchEngine, serialise
-from model.errors import NotExportable, NotTrue, WeightsMismatch
-from model.fidelity import GOLDEN, compare, misses, write_golden
+from model.errors import FidelityError, NotExportable, WeightsMismatch
+from model.fidelity import GOLDEN, compare, shortfall, write_golden
 
 COMPARED = 64  # pictures on which an export is held to the reference
 CALIBRATION = 256  # pictures, at most, whose activations set the ranges of int8
@@ -36,7 +36,7 @@ def export(reference: TorchEngine, folder: Path, precision: Wanted, pixels: NDAr
 
     ``pixels`` are those of some of the catalogue's own pictures, uint8 [n, height, width, 3]: the export is held to the
     reference on the first 64 of them, and int8 is calibrated on all. ``auto`` is bf16 where the CPU has it and it is
-    true, else f32. Raises NotTrue when a precision asked for is not to be had.
+    true, else f32. Raises FidelityError when a precision asked for is not to be had.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / WEIGHTS_FILE).write_bytes(serialise(reference.network))
@@ -47,16 +47,16 @@ def export(reference: TorchEngine, folder: Path, precision: Wanted, pixels: NDAr
             f"{reference.card.model} with these weights gives vectors that are not numbers; use others"
         )
     model = _convert(reference)
-    for draft in _drafts(reference.card.model, model, folder, precision, pixels):
+    for draft in _drafts(reference.card, model, folder, precision, pixels):
         card = replace(reference.card, precision=draft.precision, kept_in_f32=draft.kept_in_f32)
         vectors = open_openvino(folder, card, os.cpu_count() or 1).embed(compared)
         fidelity = compare(true, vectors)
-        if (missed := misses(fidelity, draft.precision)) is None:
+        if (missed := shortfall(fidelity, draft.precision)) is None:
             card = replace(card, fidelity=fidelity)
             write_golden(folder, compared[:GOLDEN], vectors[:GOLDEN])
             write_card(card, folder)
             return card
-    raise NotTrue(
+    raise FidelityError(
         f"{reference.card.model} in {draft.precision} is not true to itself in float32: {missed} ({fidelity}); "
         f"choose {ADVICE[draft.precision]}"
     )
@@ -71,16 +71,16 @@ class _Draft:
 
 
 def _drafts(
-    name: str, model: openvino.Model, folder: Path, precision: Wanted, pixels: NDArray[np.uint8]
+    card: ExtractorCard, model: openvino.Model, folder: Path, precision: Wanted, pixels: NDArray[np.uint8]
 ) -> Iterator[_Draft]:
     path = folder / GRAPH_FILE
     if precision == "int8":
-        openvino.save_model(_to_unit_length(_quantize(name, model, pixels)), path, compress_to_fp16=False)
+        openvino.save_model(_finished(card, _quantize(card.model, model, pixels)), path, compress_to_fp16=False)
         yield _Draft("int8")
         return
-    openvino.save_model(_to_unit_length(model), path, compress_to_fp16=False)
+    openvino.save_model(_finished(card, model), path, compress_to_fp16=False)
     if precision == "bf16" and not cpu_has_bf16():
-        raise NotTrue(
+        raise FidelityError(
             "this CPU does not compute in bf16, so it cannot be held to the reference; choose --precision f32"
         )
     if precision != "f32" and cpu_has_bf16():
@@ -105,8 +105,10 @@ def _convert(reference: TorchEngine) -> openvino.Model:
         return convert_model(reference.graph, example_input=torch.zeros(size, dtype=torch.uint8), input=list(size))
 
 
-def _to_unit_length(model: openvino.Model) -> openvino.Model:
-    """The graph with L2 normalisation at its end; put there last, since int8 must not touch it."""
+def _finished(card: ExtractorCard, model: openvino.Model) -> openvino.Model:
+    """Put L2 normalisation at the end of the graph, if the card has it; last, since int8 must not touch it."""
+    if not card.normalized:
+        return model
     unit = openvino.opset13.normalize_l2(model.get_results()[0].input_value(0), np.array([1]), 1e-12, "max")
     return openvino.Model([unit], model.get_parameters(), "extractor")
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from model.card import ExtractorCard, Wanted, read_card
 from model.engines.base import Engine, EngineName, open_engine
-from model.errors import DamagedExtractor, NotTrue
-from model.fidelity import open_proved
+from model.errors import DamagedExtractor, FidelityError
+from model.fidelity import open_verified_engine
 
 
 class Samples(Protocol):
@@ -38,7 +38,7 @@ class Extractor:
         return self.engine.card
 
     def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embeddings of unit length, float32 [n, dim], of uint8 pixels [n, height, width, 3]."""
+        """Embed pictures: float32 [n, dim], of uint8 pixels [n, height, width, 3]; of unit length if the card says so."""
         return self.engine.embed(pixels)
 
     def save(self, folder: Path) -> None:
@@ -53,19 +53,21 @@ def build_extractor(
     samples: Samples,
     *,
     precision: Wanted = "auto",
+    normalized: bool = True,
     engine: EngineName = "openvino",
     threads: int | None = None,
     begun: Path | None = None,
 ) -> Iterator[Extractor]:
     """Make the extractor of a timm model, held to its reference; imports torch. Its files go when the context ends.
 
-    ``begun`` is where an earlier build may have left the same extractor, which is taken if it proves to be whole. Raises
-    UnknownModel, WeightsNotFound, WeightsMismatch, or NotTrue when the precision asked for is not true to the model.
+    ``normalized``: embeddings of unit length, as the metric cosine needs. ``begun`` is where an earlier build may have left
+    the same extractor, which is taken if it proves to be whole. Raises UnknownModel, WeightsNotFound, WeightsMismatch, or
+    FidelityError when the precision asked for is not true to the model.
     """
     from model.engines.torch import build_reference
     from model.export import CALIBRATION, COMPARED, export
 
-    reference = build_reference(model, weights)
+    reference = build_reference(model, weights, normalized=normalized)
     with tempfile.TemporaryDirectory(prefix="extractor-") as temporary:
         # A folder in the temporary one, which is its owner's alone: a copy keeps that, and others are to read it.
         folder = Path(temporary) / "extractor"
@@ -84,8 +86,8 @@ def _take_over(begun: Path, folder: Path, wanted: ExtractorCard, precision: Want
         if found.fingerprint != measured.fingerprint or precision not in ("auto", found.precision):
             return False
         shutil.copytree(begun, folder)
-        open_proved(folder)
+        open_verified_engine(folder)
         return found.fidelity is not None
-    except (DamagedExtractor, NotTrue, OSError):
+    except (DamagedExtractor, FidelityError, OSError):
         shutil.rmtree(folder, ignore_errors=True)
         return False

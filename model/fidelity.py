@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from model.card import GOLDEN_FILE, Fidelity, Precision
 from model.engines.base import Engine, EngineName, open_engine
-from model.errors import DamagedExtractor, NotTrue
+from model.errors import DamagedExtractor, FidelityError
 
 TOP = 10
 TIE = 1e-5  # similarities closer than this are as good as equal: float32 sums differ by as much
@@ -25,7 +25,7 @@ FLOORS: dict[Precision, Fidelity] = {
 }
 
 
-def misses(found: Fidelity, precision: Precision) -> str | None:
+def shortfall(found: Fidelity, precision: Precision) -> str | None:
     """What falls short of a precision's floor, or None."""
     floor = FLOORS[precision]
     for name in ("mean", "minimum", "overlap"):
@@ -35,9 +35,12 @@ def misses(found: Fidelity, precision: Precision) -> str | None:
 
 
 def compare(reference: NDArray[np.float32], vectors: NDArray[np.float32]) -> Fidelity:
-    """Compare unit vectors, float32 [n, dim], with the reference's of the same pictures."""
-    cosines = np.einsum("nd,nd->n", reference.astype(np.float64), vectors.astype(np.float64))
-    cosines /= np.linalg.norm(reference, axis=1) * np.linalg.norm(vectors, axis=1)
+    """Compare vectors, float32 [n, dim], with the reference's of the same pictures.
+
+    Of two vectors 2·a·b / (|a|² + |b|²) is taken: their cosine where they have the same length, and less where not.
+    """
+    true, found = reference.astype(np.float64), vectors.astype(np.float64)
+    cosines = 2 * (true * found).sum(axis=1) / ((true**2).sum(axis=1) + (found**2).sum(axis=1))
     return Fidelity(len(vectors), float(cosines.mean()), float(cosines.min()), _overlap(reference, vectors))
 
 
@@ -45,13 +48,15 @@ def _overlap(reference: NDArray[np.float32], vectors: NDArray[np.float32]) -> fl
     top = min(TOP, len(vectors) - 1)
     if top < 1:
         return 1.0
-    true, found = reference @ reference.T, vectors @ vectors.T
+    lengths = (reference**2).sum(axis=1), (vectors**2).sum(axis=1)
+    # Half the squared distance, negated, but for what is the same for a whole row: of unit vectors this is the cosine.
+    true, found = reference @ reference.T - lengths[0] / 2, vectors @ vectors.T - lengths[1] / 2
     np.fill_diagonal(true, -np.inf)
     np.fill_diagonal(found, -np.inf)
     # Pictures that are alike to the last pixel may come in any order: what is as near as the tenth counts as found.
     tenth = np.partition(true, -top, axis=1)[:, [-top]]
     nearest = np.argpartition(found, -top, axis=1)[:, -top:]
-    return float((np.take_along_axis(true, nearest, axis=1) >= tenth - TIE).mean())
+    return float((np.take_along_axis(true, nearest, axis=1) >= tenth - TIE * lengths[0].mean()).mean())
 
 
 def write_golden(folder: Path, pixels: NDArray[np.uint8], vectors: NDArray[np.float32]) -> None:
@@ -60,7 +65,7 @@ def write_golden(folder: Path, pixels: NDArray[np.uint8], vectors: NDArray[np.fl
 
 
 def check_golden(engine: Engine, folder: Path) -> None:
-    """Embed an extractor's golden pictures again. Raises NotTrue when they have drifted, or DamagedExtractor."""
+    """Embed an extractor's golden pictures again. Raises FidelityError when they have drifted, or DamagedExtractor."""
     path = folder / GOLDEN_FILE
     try:
         with np.load(path, allow_pickle=False) as golden:
@@ -75,13 +80,13 @@ def check_golden(engine: Engine, folder: Path) -> None:
     found = compare(vectors, engine.embed(pixels))
     floor = GOLDEN_COSINE[engine.card.precision]
     if not found.minimum >= floor:
-        raise NotTrue(
+        raise FidelityError(
             f"the extractor no longer gives the vectors that its catalogue was built with: of {len(pixels)} golden pictures "
             f"one has cosine {found.minimum:.5f} to its own vector, below {floor}; restore {folder}, or build again"
         )
 
 
-def open_proved(folder: Path, name: EngineName = "openvino", threads: int | None = None) -> Engine:
+def open_verified_engine(folder: Path, name: EngineName = "openvino", threads: int | None = None) -> Engine:
     """Open an engine and have it embed the golden pictures, which also warms it. Raises as open_engine and check_golden."""
     engine = open_engine(folder, name, threads)
     check_golden(engine, folder)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
-import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from datetime import datetime
-from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 
@@ -19,66 +15,19 @@ import numpy as np
 import pillow_heif
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from model.errors import ImageFault, ImageTooLarge, UnreadableImage, UnsupportedImage
+from model.errors import ImageError, ImageTooLarge, UnreadableImage, UnsupportedImage
+from model.exif import read_captured_at, read_position
+from model.formats import PILLOW_FORMATS, SIGNATURES, import_decoders
+from model.limits import Limits
 
+import_decoders()
 pillow_heif.register_heif_opener()
 # What Pillow warns of (a large picture, odd metadata) is checked here or does no harm; a log does not need it.
 warnings.filterwarnings("ignore", module="PIL")
 
-# Only formats that Pillow decodes itself: EPS, for one, would start Ghostscript on a stranger's bytes.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF", "JPEG2000", "PPM")
-# Their decoders now, not in the middle of a request; Image.init() would import dozens of others too.
-for _format in ("Avif", "Bmp", "Gif", "Jpeg", "Jpeg2K", "Mpo", "Png", "Ppm", "Tiff", "WebP"):
-    import_module(f"PIL.{_format}ImagePlugin")
-SUFFIXES = frozenset(
-    (
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
-        *(".avif", ".heic", ".heif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm"),
-    )
-)
-
 STRIP_PIXELS = 250_000
+THUMBNAIL = 320  # pixels on the longer edge
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
-
-# How files of those formats begin, to tell a damaged picture from bytes that never were one.
-SIGNATURES = re.compile(
-    rb"\xff\xd8\xff|\x89PNG\r\n|RIFF....WEBP|GIF8[79]a|BM|II\*\0|MM\0\*|....ftyp(avif|avis|hei|mif1|msf1)|\0\0\0\x0cjP  ",
-    re.DOTALL,
-)
-
-
-class Room:
-    """Where pictures are decoded that strangers send: so many pixels at once, or one picture of any number.
-
-    A file of some hundred kilobytes may be of a hundred million pixels, and each takes up to twelve bytes on its way.
-    """
-
-    def __init__(self, pixels: int) -> None:
-        self._free = self._pixels = pixels
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def for_pixels(self, count: int) -> Iterator[None]:
-        """Wait until there is room for so many pixels, and take it."""
-        count = min(count, self._pixels)
-        with self._changed:
-            self._changed.wait_for(lambda: self._free >= count)
-            self._free -= count
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._free += count
-                self._changed.notify_all()
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a picture may weigh: ``bytes`` as sent, ``pixels`` (width × height) once decoded; and where it is decoded."""
-
-    bytes: int = 64 * 1024 * 1024
-    pixels: int = 100_000_000
-    room: Room | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +70,7 @@ def read_picture(data: bytes, limits: Limits = Limits(), enough: int | None = No
     if len(data) > limits.bytes:
         raise ImageTooLarge(_too_many_bytes(len(data), limits))
     try:
-        with Image.open(BytesIO(data), formats=FORMATS) as image:
+        with Image.open(BytesIO(data), formats=PILLOW_FORMATS) as image:
             if image.width * image.height > limits.pixels:
                 raise ImageTooLarge(_too_many_pixels(f"{image.width} × {image.height}", limits))
             full = image.size
@@ -129,7 +78,7 @@ def read_picture(data: bytes, limits: Limits = Limits(), enough: int | None = No
                 image.draft(None, (enough, enough))
             with limits.room.for_pixels(image.width * image.height) if limits.room else nullcontext():
                 return _upright(image, full)
-    except ImageFault:
+    except ImageError:
         raise
     except UnidentifiedImageError:
         if SIGNATURES.match(data):
@@ -169,7 +118,7 @@ def _first_line(error: Exception) -> str:
 def _upright(image: Image.Image, full: tuple[int, int]) -> Picture:
     image.load()
     exif = image.getexif()
-    captured_at, latitude, longitude = _captured_at(exif), *_position(exif)
+    captured_at, latitude, longitude = read_captured_at(exif), *read_position(exif)
     with suppress(Exception):  # a broken EXIF block is no reason to refuse the pixels
         if (orientation := exif.get(ExifTags.Base.Orientation, 1)) != 1:
             image = ImageOps.exif_transpose(image)
@@ -225,36 +174,6 @@ def _to_8_bits(samples: np.ndarray, full: float) -> np.ndarray:
     return np.clip(samples * (255 / full) + 0.5, 0, 255).astype(np.uint8)
 
 
-def _captured_at(exif: Image.Exif) -> str | None:
-    """When the camera says the picture was taken (EXIF DateTimeOriginal), ISO 8601, or None."""
-    with suppress(Exception):  # EXIF is written by anyone and checked by no one
-        text = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.DateTimeOriginal) or exif.get(ExifTags.Base.DateTime)
-        return datetime.strptime(str(text).strip("\0 "), "%Y:%m:%d %H:%M:%S").isoformat() if text else None
-    return None
-
-
-def _position(exif: Image.Exif) -> tuple[float | None, float | None]:
-    """Latitude and longitude in degrees from EXIF GPS tags, or (None, None)."""
-    with suppress(Exception):
-        gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
-        degrees = []
-        for value, reference, limit in (
-            (ExifTags.GPS.GPSLatitude, ExifTags.GPS.GPSLatitudeRef, 90),
-            (ExifTags.GPS.GPSLongitude, ExifTags.GPS.GPSLongitudeRef, 180),
-        ):
-            whole, minutes, seconds = (float(part) for part in gps[value])
-            angle = whole + minutes / 60 + seconds / 3600
-            sign = -1 if str(gps.get(reference, "")).strip("\0 ").upper() in ("S", "W") else 1
-            if not 0 <= angle <= limit:
-                return None, None
-            degrees.append(round(sign * angle, 7))
-        return degrees[0], degrees[1]
-    return None, None
-
-
-THUMBNAIL = 320
-
-
 def thumbnail(image: Image.Image, side: int = THUMBNAIL) -> bytes:
     """A small JPEG of an RGB picture, at most ``side`` pixels on its longer edge."""
     scale = min(1, side / max(image.size))
@@ -264,8 +183,3 @@ def thumbnail(image: Image.Image, side: int = THUMBNAIL) -> bytes:
     buffer = BytesIO()
     small.save(buffer, "JPEG", quality=80)
     return buffer.getvalue()
-
-
-def looks_like_a_picture(path: Path) -> bool:
-    """Whether a file's name suggests a picture; one with no suffix may be one."""
-    return path.suffix.lower() in SUFFIXES or not path.suffix

@@ -21,7 +21,7 @@ class Engine(Protocol):
     card: ExtractorCard
 
     def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embeddings of unit length, float32 [n, dim], of uint8 pixels [n, height, width, 3]."""
+        """Embed pictures: float32 [n, dim], of uint8 pixels [n, height, width, 3]; of unit length if the card says so."""
         ...
 
 

@@ -39,7 +39,7 @@ class OpenVinoEngine:
         self._queue.set_callback(_keep)
 
     def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embeddings of unit length, float32 [n, dim], of uint8 pixels [n, height, width, 3]."""
+        """Embed pictures: float32 [n, dim], of uint8 pixels [n, height, width, 3]; of unit length if the card says so."""
         vectors = np.empty((len(pixels), self.card.dim), np.float32)
         with self._lock:
             if len(pixels) == 1:  # half a millisecond sooner than by the queue

@@ -35,8 +35,10 @@ class TorchEngine:
         self._lock = threading.Lock()
 
     def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embeddings of unit length, float32 [n, dim], of uint8 pixels [n, height, width, 3]."""
+        """Embed pictures: float32 [n, dim], of uint8 pixels [n, height, width, 3]; of unit length if the card says so."""
         pooled = self.features(pixels)
+        if not self.card.normalized:
+            return pooled
         return pooled / np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), np.float32(1e-12))
 
     @torch.inference_mode()
@@ -81,8 +83,8 @@ def _half(graph: Graph) -> torch.nn.Module:
     return graph
 
 
-def build_reference(model: str, weights: Path | None = None) -> TorchEngine:
-    """The reference of a timm model, with weights from a file or from where timm publishes them.
+def build_reference(model: str, weights: Path | None = None, *, normalized: bool = True) -> TorchEngine:
+    """Make the reference of a timm model, with weights from a file or from where timm publishes them.
 
     Raises UnknownModel, WeightsNotFound or WeightsMismatch.
     """
@@ -101,6 +103,7 @@ def build_reference(model: str, weights: Path | None = None) -> TorchEngine:
         dim=_embedding_length(model, network, preprocessing.size),
         preprocessing=preprocessing,
         weights_sha256=hashlib.sha256(serialise(network)).hexdigest(),
+        normalized=normalized,
     )
     return TorchEngine(network, card)
 
@@ -124,7 +127,7 @@ def open_torch(folder: Path, card: ExtractorCard) -> TorchEngine:
 
 @torch.inference_mode()
 def _embedding_length(model: str, network: torch.nn.Module, size: tuple[int, int]) -> int:
-    # Asked of the network itself: timm's num_features is not what every architecture's pooled output has.
+    # QueryInput of the network itself: timm's num_features is not what every architecture's pooled output has.
     pooled = network.eval()(torch.zeros(1, 3, *size))
     if pooled.ndim != 2:
         raise UnknownModel(f"{model} gives features of shape {tuple(pooled.shape)}, not one vector for each picture")
