@@ -1,0 +1,133 @@
+"""What a search is asked, what it needs, and what it gives: plain values, free of HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index import Hit
+from model import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """A picture's vector, float32 [dim], and the number of pictures in its batch; None where it was cached."""
+
+    vector: NDArray[np.float32]
+    batch_size: int | None
+
+
+class Embedder(Protocol):
+    """Embeds pixels: in this process, or in another."""
+
+    async def embed(self, pixels: NDArray[np.uint8]) -> list[Embedding]:
+        """Embed pictures, uint8 [n, height, width, 3], in order. Raises EmbedderUnavailable."""
+        ...
+
+
+class LocalEmbedder:
+    """Embeds in this process, on a thread; all pictures of a call are one batch.
+
+    ``open_engine`` is called when there is something to embed.
+    """
+
+    def __init__(self, open_engine: Callable[[], Engine]) -> None:
+        self._engine = functools.cache(open_engine)
+
+    async def embed(self, pixels: NDArray[np.uint8]) -> list[Embedding]:
+        """Embed pictures, uint8 [n, height, width, 3], in order."""
+        vectors = await asyncio.to_thread(lambda: self._engine().embed(pixels))
+        return [Embedding(vector, len(vectors)) for vector in vectors]
+
+
+@dataclass(slots=True)
+class Admitted:
+    """Work that was let in, and how many pieces of it are finished: what did not turn out to be work is not."""
+
+    finished: int = 0
+
+
+class Admission(Protocol):
+    """Decides whether work may begin."""
+
+    def admit(self, count: int) -> AbstractContextManager[Admitted]:
+        """Let ``count`` pieces of work in until the context ends, or refuse them by raising."""
+        ...
+
+    def reset(self) -> None:
+        """Forget how fast work was done: what did it has failed."""
+        ...
+
+
+class Unlimited:
+    """The admission that refuses nothing."""
+
+    @contextmanager
+    def admit(self, count: int) -> Iterator[Admitted]:
+        """Let everything in."""
+        yield Admitted()
+
+    def reset(self) -> None:
+        """Do nothing: there is no rate to forget."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemQuery:
+    """A query by an item of the catalogue, which is not its own hit."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query that is ready: its vector, float32 [dim], its batch size, and the item that is not to be its hit."""
+
+    vector: NDArray[np.float32]
+    batch_size: int | None = None
+    exclude_id: int | None = None
+
+
+QueryInput = bytes | ItemQuery | Exception  # a picture file, an item, or what was wrong with either
+# Called with each query that was answered without a filter: its vector, the scores of its hits, k, and the excluded item.
+OnResult = Callable[[NDArray[np.float32], Sequence[float], int, int | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The hits of one query, nearest first."""
+
+    hits: list[Hit]
+    batch_size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """What became of each query, in order: its hits, or an error in its place."""
+
+    results: list[Found | Exception]
+    generation: int
+    model: str
+    timings_ms: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedResult:
+    """What became of each picture, in order: its embedding, or an error in its place."""
+
+    embeddings: list[Embedding | Exception]
+    dim: int
+    model: str
+    timings_ms: dict[str, float]
+
+
+def milliseconds_since(begun: float) -> float:
+    """Return the milliseconds since ``begun`` (a ``time.perf_counter()``), to a microsecond."""
+    return round((time.perf_counter() - begun) * 1000, 3)
