@@ -1,4 +1,4 @@
-"""The HTTP door of BentoLens: LENS_CATALOGUE=DIR bentoml serve service:ImageSearch"""
+"""The BentoML services, and their routes: LENS_CATALOGUE=DIR bentoml serve service:ImageSearch"""
 
 from __future__ import annotations
 
@@ -6,78 +6,74 @@ import asyncio
 from typing import Any
 
 # First, since it has the engine opened while all below is imported.
-from server.runtime.extractor import PACKED, SETTINGS, TRACING, TRAFFIC, Extractor, catalogue_folder, is_worker, settle  # isort: skip
+from server.runtime.extractor import HTTP_SERVICE, Extractor  # isort: skip
 
 import bentoml
 from starlette.exceptions import HTTPException
 
-from demo import LazyPage, PageAnswer, PageHit, PageParts, PageRefusal
-from index import IndexFault, load_kernel_later
-from model import ImageTooLarge, ModelFault
-from search.engine import Answers, Asked, open_pair
-from server.api.errors import EmbedAnswer, ErrorAnswer, ItemsAnswer, RequestFault, SearchAnswer
-from server.api.openapi import complete
+from demo import LazyPage
+from index import VectorIndexError, load_kernel_later
+from model import ImageTooLarge, Limits, ModelError, Room
+from search import ItemQuery, QueryInput, SearchEngine, open_catalogue_with_extractor
+from server.api.demo_adapter import DemoAdapter
+from server.api.errors import RequestError
+from server.api.openapi import describe
 from server.api.parsing import read_json, read_multipart
-from server.api.requests import (
-    ItemsFields,
-    ItemsForm,
-    NoFields,
-    PicturesForm,
-    QueryFields,
-    QueryForm,
-    QueryOne,
-    SearchFields,
-    SearchForm,
-    check_counts,
-)
+from server.api.requests import ItemsFields, NoFields, QueryFields, QueryOne, SearchFields, check_counts
+from server.api.responses import serve_route
+from server.api.routes import EMBED, ITEMS_GET, QUERY, SEARCH
+from server.api.schemas import EmbedAnswer, ItemsAnswer, SearchAnswer, embed_answer, items_answer, search_answer
+from server.api.system_routes import system_routes
 from server.gateway import (
-    Access,
-    Admission,
-    Entrance,
-    Fetcher,
-    Held,
-    PageRules,
-    Rates,
-    RecallWatch,
-    Rules,
-    Typed,
-    beside,
-    bound_heads,
+    Authenticator,
+    BodyBudget,
+    DemoAccess,
+    Gateway,
+    GatewayConfig,
+    QueueAdmission,
+    RateLimiter,
+    UrlFetcher,
 )
-from server.runtime.extractor_client import EmbeddingClient, batch_without_waiting
-from server.runtime.process import forget_dead_workers, give_memory_back, shared_folder
-from server.telemetry.metrics import GENERATION, HELD_BYTES, IN_FLIGHT, ITEMS, this_visit
-from settings import SettingsFault
+from server.runtime.bootstrap import PACKED, SETTINGS, TRACING, TRAFFIC, catalogue_folder
+from server.runtime.extractor_client import ExtractorClient
+from server.runtime.process import (
+    finish_startup,
+    is_worker,
+    remove_dead_worker_metrics,
+    set_malloc_threshold,
+    shared_folder,
+)
+from server.telemetry import RecallMonitor, current_request, metrics
+from settings import SettingsError
 
 if SETTINGS.catalogue is not None and not is_worker():
-    try:  # told here, in one line, and not by a worker that dies and is started again
-        open_pair(SETTINGS.catalogue)[0].close()
-    except (IndexFault, ModelFault) as fault:
-        raise SystemExit(f"error: {fault}") from None
+    try:  # one line here, in place of a worker that dies and is started again
+        open_catalogue_with_extractor(SETTINGS.catalogue)[0].close()
+    except (VectorIndexError, ModelError) as error:
+        raise SystemExit(f"error: {error}") from None
 
 try:
-    ACCESS = Access(SETTINGS)
-except SettingsFault as fault:
-    raise SystemExit(f"error: {fault}") from None
+    AUTHENTICATOR = Authenticator(SETTINGS)
+except SettingsError as error:
+    raise SystemExit(f"error: {error}") from None
 
 UPLOADS = shared_folder() / "uploads"
 PAGE = LazyPage("/demo", UPLOADS)
 # Each worker has its part, but any of them can take one request of the size allowed.
-HELD = Held(max(SETTINGS.max_request_bytes, SETTINGS.max_held_bytes // SETTINGS.workers), HELD_BYTES)
+BODY_BUDGET = BodyBudget(
+    max(SETTINGS.max_request_bytes, SETTINGS.max_held_bytes // SETTINGS.workers), metrics.REQUEST_BODY_BYTES
+)
 KERNEL_SECONDS = 1.0  # after the start, when the first request has its answer and the page is not yet asked for
-batch_without_waiting()
-bound_heads()
 
-
-answered = Typed(SETTINGS.timeout)
-BESIDE = beside(
-    PAGE if SETTINGS.demo else None, lambda: complete(SERVICE.openapi_spec.asdict(), SETTINGS, ACCESS.needs_key)
+SYSTEM_ROUTES = system_routes(
+    PAGE if SETTINGS.demo else None,
+    lambda: describe(SERVICE.openapi_spec.asdict(), SETTINGS, AUTHENTICATOR.needs_key),
 )
 
 
-@bentoml.asgi_app(BESIDE, path="/")
+@bentoml.asgi_app(SYSTEM_ROUTES, path="/")
 @bentoml.service(
-    name="ImageSearch",
+    name=HTTP_SERVICE,
     workers=SETTINGS.workers,
     traffic=TRAFFIC,
     tracing=TRACING,
@@ -92,119 +88,93 @@ class ImageSearch:
     extractor = bentoml.depends(Extractor)
 
     def __init__(self) -> None:
-        catalogue, card = open_pair(catalogue_folder())
-        self._client = EmbeddingClient(lambda: self.extractor)
-        pictures = Admission(SETTINGS.max_wait, "pictures", IN_FLIGHT)
-        watch = RecallWatch(catalogue.search_exactly, SETTINGS.recall_share)
-        self._answers = Answers(catalogue, card, self._client, SETTINGS, pictures, watch.offer)
-        self._lookups = Admission(SETTINGS.max_wait, "queries")
-        self._fetcher = Fetcher(SETTINGS.url_hosts, SETTINGS.url_seconds, SETTINGS.max_bytes, hold=HELD.add)
-        load_kernel_later(KERNEL_SECONDS)
-        forget_dead_workers()
-        give_memory_back()
-        info = catalogue.info
-        GENERATION.set(info.generation)
-        ITEMS.set(info.count)
-        PAGE.connect(
-            PageParts(
-                search=self._page_search,
-                more_like=self._page_more_like,
-                thumbnail=self._answers.thumbnail,
-                about=f"{info.count:,} pictures ({info.model}, {info.dim} dimensions)",
-                k=SETTINGS.k,
-                max_k=min(SETTINGS.max_k, 100),
-                max_bytes=SETTINGS.max_bytes,
-            )
+        catalogue, card = open_catalogue_with_extractor(catalogue_folder())
+        self._client = ExtractorClient(lambda: self.extractor)
+        self._fetcher = UrlFetcher(SETTINGS.url_hosts, SETTINGS.url_seconds, SETTINGS.max_bytes, hold=BODY_BUDGET.add)
+        self._engine = SearchEngine(
+            catalogue,
+            card,
+            self._client,
+            ef=SETTINGS.ef,
+            limits=Limits(SETTINGS.max_bytes, SETTINGS.max_pixels, Room(SETTINGS.max_pixels)),
+            cache_size=SETTINGS.cache,
+            decode_threads=SETTINGS.decode_threads,
+            admission=QueueAdmission(SETTINGS.max_queue_seconds, "pictures", metrics.IN_FLIGHT),
+            lookups=QueueAdmission(SETTINGS.max_queue_seconds, "queries"),
+            on_embed=metrics.count_embeddings,
+            on_result=RecallMonitor(catalogue.search_exactly, SETTINGS.recall_share).offer,
         )
-        settle()
+        PAGE.connect(DemoAdapter(self._engine, catalogue.info, SETTINGS).parts)
+        metrics.GENERATION.set(catalogue.info.generation)
+        metrics.ITEMS.set(catalogue.info.count)
+        load_kernel_later(KERNEL_SECONDS)
+        remove_dead_worker_metrics()
+        set_malloc_threshold()
+        finish_startup()
 
     async def __is_ready__(self) -> bool:
-        """What /readyz asks: 503 with the reason while the Extractor cannot be used."""
+        """Answer /readyz: 503 with the reason while the Extractor cannot be used."""
         if fault := await self._client.fault():
             raise HTTPException(503, fault)
         return True
 
-    @bentoml.api(route="/search", input_spec=SearchForm, output_spec=SearchAnswer)
-    @answered
+    @serve_route(SEARCH, SETTINGS.timeout)
     async def search(self, ctx: bentoml.Context) -> SearchAnswer:
         """Find the pictures that look like each of the pictures sent."""
         images, fields = await read_multipart(ctx.request, SearchFields, SETTINGS)
         k = check_counts(SETTINGS, k=fields.k, queries=len(images))
-        this_visit().asks_for(len(images))
-        return await self._answers.search(list(images), k, fields.where)
+        current_request().count_items(len(images))
+        return search_answer(await self._engine.search(images, k, fields.where))
 
-    @bentoml.api(route="/query", input_spec=QueryForm, output_spec=SearchAnswer)
-    @answered
+    @serve_route(QUERY, SETTINGS.timeout)
     async def query(self, ctx: bentoml.Context) -> SearchAnswer:
-        """Find the pictures that look like each of the queries: pictures in base64 or by URL, or items by id."""
+        """Find the pictures that look like each of the queries."""
         fields = await read_json(ctx.request, QueryFields, SETTINGS)
         k = check_counts(SETTINGS, k=fields.k, queries=len(fields.queries))
-        this_visit().asks_for(len(fields.queries))
-        # Pictures are let in further on, once it is known which of them have to be embedded.
-        with self._lookups.inside(sum(query.id is not None for query in fields.queries)):
-            asked = await asyncio.gather(*map(self._asked, fields.queries))
-            return await self._answers.search(asked, k, fields.where)
+        current_request().count_items(len(fields.queries))
+        inputs = await asyncio.gather(*map(self._to_input, fields.queries))
+        return search_answer(await self._engine.search(inputs, k, fields.where))
 
-    @bentoml.api(route="/embed", input_spec=PicturesForm, output_spec=EmbedAnswer)
-    @answered
+    @serve_route(EMBED, SETTINGS.timeout)
     async def embed(self, ctx: bentoml.Context) -> EmbedAnswer:
-        """Give each picture's embedding, a unit vector."""
+        """Give each picture's embedding."""
         images, _ = await read_multipart(ctx.request, NoFields, SETTINGS)
         check_counts(SETTINGS, k=None, queries=len(images))
-        this_visit().asks_for(len(images))
-        return await self._answers.embed(list(images))
+        current_request().count_items(len(images))
+        return embed_answer(await self._engine.embed(images))
 
-    @bentoml.api(route="/items/get", input_spec=ItemsForm, output_spec=ItemsAnswer)
-    @answered
+    @serve_route(ITEMS_GET, SETTINGS.timeout)
     async def get_items(self, ctx: bentoml.Context) -> ItemsAnswer:
         """Give items by id or key, with their thumbnails."""
         fields = await read_json(ctx.request, ItemsFields, SETTINGS)
         names = len(fields.ids or fields.keys or ())
         check_counts(SETTINGS, k=None, queries=names)
-        this_visit().asks_for(names)
-        with self._lookups.inside(names):
-            return await self._answers.items(ids=fields.ids, keys=fields.keys, thumbnails=fields.thumbnail)
+        current_request().count_items(names)
+        items = await self._engine.items(ids=fields.ids, keys=fields.keys)
+        there = [one.id for one in items if not isinstance(one, Exception)]
+        thumbnails = await self._engine.thumbnails(there) if fields.thumbnail else [None] * len(there)
+        return items_answer(items, thumbnails)
 
-    async def _asked(self, query: QueryOne) -> Asked:
+    async def _to_input(self, query: QueryOne) -> QueryInput:
         try:
             if query.url is not None:
                 return await self._fetcher.fetch(query.url)
             if query.id is not None:
-                return await self._answers.by_id(query.id)
+                return ItemQuery(query.id)
             return await asyncio.to_thread(query.picture)
-        except (RequestFault, ImageTooLarge) as fault:
-            return fault
-
-    async def _page_search(self, data: bytes, k: int) -> PageAnswer:
-        return await self._page_answer([data], k)
-
-    async def _page_more_like(self, item_id: int, k: int) -> PageAnswer:
-        return await self._page_answer([await self._answers.by_id(item_id)], k)
-
-    async def _page_answer(self, asked: list[Asked], k: int) -> PageAnswer:
-        try:
-            answer = await self._answers.search(asked, k)
-        except RequestFault as fault:
-            raise PageRefusal(str(fault)) from None
-        result = answer.results[0]
-        if isinstance(result, ErrorAnswer):
-            raise PageRefusal(f"{result.error.message}; {result.error.hint}")
-        hits = [
-            PageHit(hit.id, hit.key, hit.score, await self._answers.thumbnail(hit.id) or b"") for hit in result.hits
-        ]
-        return PageAnswer(hits, answer.timings_ms)
+        except (RequestError, ImageTooLarge) as error:
+            return error
 
 
 SERVICE: Any = ImageSearch  # what the decorator has made of the class
-RULES = Rules(
-    access=ACCESS,
-    rates=Rates(shared_folder() / "rates"),
-    posts=frozenset(api.route for api in SERVICE.apis.values()),
-    page=PageRules(ACCESS, UPLOADS, SETTINGS.max_bytes, max(2 * SETTINGS.max_bytes, SETTINGS.max_held_bytes))
+GATEWAY = GatewayConfig(
+    authenticator=AUTHENTICATOR,
+    rate_limiter=RateLimiter(shared_folder() / "rates"),
+    body_budget=BODY_BUDGET,
+    max_body_bytes=SETTINGS.max_request_bytes,
+    timeout=SETTINGS.timeout,
+    demo=DemoAccess(AUTHENTICATOR, UPLOADS, SETTINGS.max_bytes, max(2 * SETTINGS.max_bytes, SETTINGS.max_held_bytes))
     if SETTINGS.demo
     else None,
-    seconds=SETTINGS.timeout,
-    held=HELD,
-    most=SETTINGS.max_request_bytes,
 )
-SERVICE.add_asgi_middleware(Entrance, rules=RULES)
+SERVICE.add_asgi_middleware(Gateway, config=GATEWAY)

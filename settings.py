@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 EngineName = Literal["openvino", "torch"]
 PREFIX = "LENS_"
+MODEL_NAME = "bentolens_catalogue"  # of a packed catalogue in BentoML's model store
 
 
 def usable_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
@@ -27,12 +28,12 @@ CORES = usable_cores()
 Positive = Annotated[int, Field(ge=1)]
 
 
-class SettingsFault(Exception):
+class SettingsError(Exception):
     """A LENS_ variable has a value that it cannot have."""
 
 
 class Settings(BaseModel):
-    """What the service and the command line can be told; the README's table of settings is held to this class."""
+    """The settings of the service and the command line; docs/configuration.md is generated from this class."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -51,36 +52,34 @@ class Settings(BaseModel):
     threads: Positive = Field(CORES, description="threads that the network computes with, in all of them together")
     decode_threads: Positive = Field(CORES, description="threads that decode pictures, in each process")
     max_batch: int = Field(32, ge=2, description="pictures in one batch of the network")
-    cache: int = Field(4096, ge=0, description="recent pictures whose embeddings each process remembers; 0 for none")
-    timeout: Positive = Field(60, description="seconds after which a request is given up")
-    stop: int = Field(
-        6, ge=0, description="seconds for which a service that is told to stop still answers what it has taken"
+    cache: int = Field(4096, ge=0, description="recent pictures whose embeddings each process keeps; 0 for none")
+    timeout: Positive = Field(60, description="seconds after which a request is cancelled (503)")
+    shutdown_seconds: int = Field(
+        6, ge=0, description="seconds for which a service that shuts down still answers what it has taken"
     )
     keys: str | None = Field(
         None, description="API keys, separated by semicolons: NAME SCOPES KEY [PICTURES_PER_SECOND]"
     )
     keys_file: Path | None = Field(None, description="a file of API keys, one a line; read again whenever it changes")
-    open: bool = Field(False, description="whether everyone is answered without a key; else only this machine is")
-    max_wait: float = Field(
+    allow_anonymous: bool = Field(False, description="answer everyone without a key; else only this machine")
+    max_queue_seconds: float = Field(
         1.0,
         gt=0,
         allow_inf_nan=False,
         description="seconds of work ahead of a request beyond which it is refused (429)",
     )
     max_held_bytes: Positive = Field(
-        512 * 1024**2, description="bytes of all requests' bodies held at once, in all of them"
+        512 * 1024**2, description="bytes of all requests' bodies in memory at once, in all workers together"
     )
     url_hosts: str | None = Field(None, description="hosts whose URLs may be queries: example.com,*.example.org or *")
     url_seconds: float = Field(5.0, gt=0, description="seconds that fetching a URL may take")
     recall_share: float = Field(0.01, ge=0, le=1, description="share of queries that are answered again, exactly")
     log: Literal["text", "json"] = Field("text", description="how log lines are written: text, or json")
-    traces: str | None = Field(
-        None, description="where traces are sent, by OTLP over HTTP: http://collector:4318/v1/traces"
-    )
+    traces: str | None = Field(None, description="where traces go, by OTLP over HTTP: http://collector:4318/v1/traces")
     trace_share: float = Field(
-        0.1, ge=0, le=1, description="share of the requests that are traced, beside those whose callers ask for it"
+        0.1, ge=0, le=1, description="share of the requests that are traced, besides those whose callers ask for it"
     )
-    demo: bool = Field(True, description="whether the page is served at /demo")
+    demo: bool = Field(True, description="serve the page at /demo")
 
     @field_validator("catalogue", "keys_file")
     @classmethod
@@ -107,13 +106,13 @@ class Settings(BaseModel):
 
 
 def read_settings() -> Settings:
-    """Read the settings from the environment. Raises SettingsFault, which names the variable and what it takes."""
+    """Read the settings from the environment. Raises SettingsError, which names the variable and what it takes."""
     # pydantic-settings would do this too, and take a tenth of a second of every process's start to be imported.
-    told = {name: os.environ.get(PREFIX + name.upper()) for name in Settings.model_fields}
+    given = {name: os.environ.get(PREFIX + name.upper()) for name in Settings.model_fields}
     try:
-        return Settings.model_validate({name: value for name, value in told.items() if value})
+        return Settings.model_validate({name: value for name, value in given.items() if value})
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + "_".join(str(part) for part in first["loc"]).upper()
         why = first["msg"].removeprefix("Value error, ")
-        raise SettingsFault(f"{name}={first['input']!r} cannot be used: {why[0].lower()}{why[1:]}") from None
+        raise SettingsError(f"{name}={first['input']!r} cannot be used: {why[0].lower()}{why[1:]}") from None

@@ -1,4 +1,4 @@
-"""Reading the bodies of requests, in memory; the entrance bounds how many bytes they have."""
+"""Read the bodies of requests, in memory; the gateway bounds how many bytes they have."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from index import WrongFilter, parse_filter, refuse_repeats
-from server.api.errors import BAD_REQUEST, INVALID_FIELD, WRONG_MEDIA, RequestFault
+from index import InvalidFilter, parse_filter, refuse_repeats
+from server.api.errors import BAD_REQUEST, INVALID_FIELD, WRONG_MEDIA, RequestError
 from server.api.requests import Checked, check, too_many
 from settings import Settings
 
-# Each takes some 60 bytes once it is read, and may be told by two of text: a body of the size allowed would fill the memory.
+# Each takes some 60 bytes once it is read, and may be two of text: a body of the size allowed would fill the memory.
 MOST_VALUES = 1_000_000
 LONGEST_FIELD = 100  # characters of a field that is a number
 
@@ -29,7 +29,7 @@ class _InMemory(MultiPartParser):
 
 
 def _values(text: str | bytes) -> int:
-    """How many values a JSON text has, at most: pictures in base64 have none of these."""
+    """Return how many values a JSON text has, at most: pictures in base64 have none of these."""
     if isinstance(text, str):
         return text.count(",") + text.count("[") + text.count("{")
     return text.count(b",") + text.count(b"[") + text.count(b"{")
@@ -37,14 +37,14 @@ def _values(text: str | bytes) -> int:
 
 def _filter(text: str) -> object:
     if _values(text) > MOST_VALUES:
-        raise WrongFilter(f"where: the filter has more than the {MOST_VALUES:,} values allowed")
+        raise InvalidFilter(f"where: the filter has more than the {MOST_VALUES:,} values allowed")
     return parse_filter(text)
 
 
 async def read_multipart(request: Request, fields: type[Checked], settings: Settings) -> tuple[list[bytes], Checked]:
-    """The files of the field ``images``, in order, and the other fields, checked. Raises RequestFault."""
+    """Read the files of the field ``images``, in order, and the other fields, checked. Raises RequestError."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raise RequestFault(WRONG_MEDIA, "this route takes multipart/form-data with one or more files named images")
+        raise RequestError(WRONG_MEDIA, "this route takes multipart/form-data with one or more files named images")
     tail = bytearray()
     try:
         form = await _InMemory(
@@ -56,46 +56,46 @@ async def read_multipart(request: Request, fields: type[Checked], settings: Sett
         ).parse()
     except MultiPartException as error:
         if error.message.startswith("Too many files"):
-            raise RequestFault(
+            raise RequestError(
                 INVALID_FIELD, f"images: more than the {settings.max_images} allowed in one request"
             ) from None
-        raise RequestFault(BAD_REQUEST, f"the multipart body cannot be read: {error.message}") from None
+        raise RequestError(BAD_REQUEST, f"the multipart body cannot be read: {error.message}") from None
     except (KeyError, ValueError):  # no boundary, or header bytes that are no text
-        raise RequestFault(BAD_REQUEST, "the multipart body cannot be read: its headers are broken") from None
+        raise RequestError(BAD_REQUEST, "the multipart body cannot be read: its headers are broken") from None
     try:
         _check_end(request, tail)
         images, texts = [], {}
         for name, value in form.multi_items():
             if name == "images":
                 if not isinstance(value, UploadFile):
-                    raise RequestFault(INVALID_FIELD, "images: send a file, not text")
+                    raise RequestError(INVALID_FIELD, "images: send a file, not text")
                 images.append(await value.read())
                 await value.close()  # it holds a copy
             elif isinstance(value, UploadFile):
-                raise RequestFault(INVALID_FIELD, f"{name}: there is no file field of this name; files go into images")
+                raise RequestError(INVALID_FIELD, f"{name}: there is no file field of this name; files go into images")
             else:
                 if name in texts:
-                    raise RequestFault(INVALID_FIELD, f"{name}: it is there twice")
+                    raise RequestError(INVALID_FIELD, f"{name}: it is there twice")
                 texts[name] = _filter(value) if name == "where" else _json_or_text(value)
     finally:
         await form.close()
     if not images:
-        raise RequestFault(INVALID_FIELD, "images: send at least one file")
+        raise RequestError(INVALID_FIELD, "images: send at least one file")
     return images, check(fields, texts)
 
 
 async def read_json(request: Request, fields: type[Checked], settings: Settings) -> Checked:
-    """The JSON body, checked. Raises RequestFault."""
+    """Read the JSON body, checked. Raises RequestError."""
     media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if media_type != "application/json":
-        raise RequestFault(WRONG_MEDIA, f"this route takes application/json, not {media_type}")
+        raise RequestError(WRONG_MEDIA, f"this route takes application/json, not {media_type}")
     body = b"".join([chunk async for chunk in _stream(request)])
     if _values(body) > MOST_VALUES:
-        raise RequestFault(INVALID_FIELD, f"the body has more than the {MOST_VALUES:,} values allowed")
+        raise RequestError(INVALID_FIELD, f"the body has more than the {MOST_VALUES:,} values allowed")
     try:
         value = json.loads(body, object_pairs_hook=refuse_repeats)
     except (ValueError, RecursionError) as error:
-        raise RequestFault(BAD_REQUEST, f"the body is not JSON that can be read ({error})") from None
+        raise RequestError(BAD_REQUEST, f"the body is not JSON that can be read ({error})") from None
     _check_lengths(value, settings)
     return check(fields, value)
 
@@ -108,21 +108,21 @@ def _check_lengths(value: object, settings: Settings) -> None:
 
 
 def _check_end(request: Request, tail: bytearray) -> None:
-    """Refuse a multipart body without its closing boundary: the parser would drop its last part and say nothing."""
+    """Refuse a multipart body without its closing boundary: the parser would drop its last part silently."""
     _, options = parse_options_header(request.headers["content-type"])
     if b"--" + options[b"boundary"] + b"--" not in tail:
-        raise RequestFault(BAD_REQUEST, "the multipart body cannot be read: it breaks off before its closing boundary")
+        raise RequestError(BAD_REQUEST, "the multipart body cannot be read: it breaks off before its closing boundary")
 
 
 async def _stream(request: Request, tail: bytearray | None = None) -> AsyncGenerator[bytes, None]:
-    """The body as it streams in; its last bytes are left in ``tail``."""
+    """Yield the body as it streams in; its last bytes are left in ``tail``."""
     try:
         async for chunk in request.stream():
             if tail is not None:
                 tail[:] = (tail + chunk)[-1024:]
             yield chunk
     except ClientDisconnect:
-        raise RequestFault(BAD_REQUEST, "the request broke off before its end") from None
+        raise RequestError(BAD_REQUEST, "the request broke off before its end") from None
 
 
 def _json_or_text(value: str) -> Any:

@@ -1,8 +1,8 @@
-"""What the routes of the HTTP door take, checked before any work is done.
+"""What the routes take, checked before any work is done.
 
 BentoML's own parsing of a multipart request would fetch a URL found in a file field, has no limit on a body's size and
 answers 500 to what it cannot read (docs/decisions/0003). So the forms here tell BentoML what a route takes, for
-/docs.json and its clients, and leave the reading to ``bodies``.
+/docs.json and its clients, and leave the reading to ``parsing``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import bentoml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from starlette.requests import Request
 
-from server.api.errors import BAD_REQUEST, INVALID_FIELD, RequestFault
+from server.api.errors import BAD_REQUEST, INVALID_FIELD, RequestError
 from settings import Settings
 
 Checked = TypeVar("Checked", bound=BaseModel)
@@ -36,7 +36,7 @@ class Form(bentoml.IODescriptor):
 
     @classmethod
     async def from_http_request(cls, request: Request, serde: Any) -> Self:
-        """Read nothing: an error here could not be told in our own words."""
+        """Read nothing: an error here would have BentoML's shape."""
         return cls.model_construct(**dict.fromkeys(cls.model_fields))
 
 
@@ -92,7 +92,7 @@ class QueryOne(_Strict):
         return self
 
     def picture(self) -> bytes:
-        """The picture's bytes. Raises RequestFault when the text is not base64."""
+        """Return the picture's bytes. Raises RequestError when the text is not base64."""
         text = self.image or ""
         if text.startswith("data:"):
             text = text.partition(",")[2]
@@ -100,7 +100,7 @@ class QueryOne(_Strict):
             # In lines, as some tools write it; str.split would make a list of as many texts.
             return base64.b64decode(text.encode("ascii").translate(None, b" \t\r\n"), validate=True)
         except (binascii.Error, ValueError):
-            raise RequestFault(BAD_REQUEST, "the field image is not base64") from None
+            raise RequestError(BAD_REQUEST, "the field image is not base64") from None
 
 
 class QueryFields(SearchFields):
@@ -144,25 +144,25 @@ class ItemsForm(Form, ItemsFields):
 
 
 def check(fields: type[Checked], value: Any) -> Checked:
-    """The fields that a body has. Raises RequestFault (422), which names the place."""
+    """Return the fields that a body has. Raises RequestError (422), which names the place."""
     try:
         return fields.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the body"
         message = first["msg"].removeprefix("Value error, ")
-        raise RequestFault(INVALID_FIELD, f"{place}: {message[0].lower()}{message[1:]}") from None
+        raise RequestError(INVALID_FIELD, f"{place}: {message[0].lower()}{message[1:]}") from None
 
 
-def too_many(count: int, settings: Settings) -> RequestFault:
-    """What is said of more things in one request than there may be."""
-    return RequestFault(INVALID_FIELD, f"{count} in one request are more than the {settings.max_images} allowed")
+def too_many(count: int, settings: Settings) -> RequestError:
+    """Return the error for more things in one request than the settings allow."""
+    return RequestError(INVALID_FIELD, f"{count} in one request are more than the {settings.max_images} allowed")
 
 
 def check_counts(settings: Settings, *, k: int | None, queries: int) -> int:
-    """How many hits to give; more of them, or more queries, than the settings allow are refused with RequestFault."""
+    """Return how many hits to give. Raises RequestError for more of them, or more queries, than the settings allow."""
     if queries > settings.max_images:
         raise too_many(queries, settings)
     if k is not None and k > settings.max_k:
-        raise RequestFault(INVALID_FIELD, f"k: {k} is more than the {settings.max_k} allowed")
+        raise RequestError(INVALID_FIELD, f"k: {k} is more than the {settings.max_k} allowed")
     return k or min(settings.k, settings.max_k)

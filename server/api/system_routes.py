@@ -1,4 +1,4 @@
-"""What is answered beside BentoML's routes: the page, and better answers than BentoML's own at /, /docs.json and /metrics."""
+"""Routes next to BentoML's: the page, and better answers than BentoML's own at /, /docs.json and /metrics."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
+from server.api.routes import DEMO, DOCS, METRICS, ROOT
 
-def beside(page: ASGIApp | None, docs: Callable[[], dict[str, Any]]) -> Starlette:
-    """The app of them. It is Starlette's, since BentoML lets requests that it does not know pass by one."""
+
+def system_routes(page: ASGIApp | None, docs: Callable[[], dict[str, Any]]) -> Starlette:
+    """Return the app of them. It is Starlette's, since BentoML passes requests that it does not know on to one."""
     described = functools.cache(lambda: json.dumps(docs()))
 
     async def index(_: Request) -> Response:
@@ -35,5 +37,5 @@ def beside(page: ASGIApp | None, docs: Callable[[], dict[str, Any]]) -> Starlett
         client = BentoMLContainer.metrics_client.get()
         return Response(await asyncio.to_thread(client.generate_latest), media_type=client.CONTENT_TYPE_LATEST)
 
-    routes: list[Any] = [Route("/", index), Route("/docs.json", docs_json), Route("/metrics", metrics)]
-    return Starlette(routes=routes + ([Mount("/demo", page)] if page else []))
+    routes: list[Any] = [Route(ROOT.path, index), Route(DOCS.path, docs_json), Route(METRICS.path, metrics)]
+    return Starlette(routes=routes + ([Mount(DEMO.path, page)] if page else []))

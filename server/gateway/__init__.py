@@ -1,27 +1,20 @@
-"""What stands between the network and the routes: who may ask, how much at once, which URLs, and what is said of it all."""
+"""The request gateway: who may ask, how much at once, which URLs are fetched, and how errors leave."""
 
-from server.api.responses import Typed
-from server.api.system_routes import beside
-from server.gateway.admission import Admission, Held
-from server.gateway.auth import Access
-from server.gateway.demo_access import PageRules
-from server.gateway.middleware import Entrance, Rules
-from server.gateway.rate_limit import Rates
-from server.gateway.url_fetcher import Fetcher
-from server.runtime.patches.uvicorn import bound_heads
-from server.telemetry.recall_monitor import RecallWatch
+from server.gateway.admission import QueueAdmission
+from server.gateway.auth import Authenticator
+from server.gateway.body_budget import BodyBudget
+from server.gateway.demo_access import DemoAccess
+from server.gateway.middleware import Gateway, GatewayConfig
+from server.gateway.rate_limit import RateLimiter
+from server.gateway.url_fetcher import UrlFetcher
 
 __all__ = [
-    "Access",
-    "Admission",
-    "Entrance",
-    "Fetcher",
-    "Held",
-    "PageRules",
-    "Rates",
-    "RecallWatch",
-    "Rules",
-    "Typed",
-    "beside",
-    "bound_heads",
+    "Authenticator",
+    "BodyBudget",
+    "DemoAccess",
+    "Gateway",
+    "GatewayConfig",
+    "QueueAdmission",
+    "RateLimiter",
+    "UrlFetcher",
 ]

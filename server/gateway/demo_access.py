@@ -1,4 +1,4 @@
-"""What is asked of whoever comes to the page: a key where there are keys, and uploads for which there is room."""
+"""Access to the demo page: a key where there are keys, and room for uploads."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope
 
 from demo import sign_in_page
-from server.api.errors import BUSY, NO_ROUTE, RequestFault
-from server.gateway.auth import SIGNED_IN_SECONDS, Access
+from server.api.errors import BUSY, NO_ROUTE, RequestError
+from server.api.routes import DEMO
+from server.gateway.auth import SIGNED_IN_SECONDS, Authenticator
 
-PAGE = "/demo"
-SIGN_IN = "/demo/sign-in"
+SIGN_IN = f"{DEMO.path}/sign-in"
 COOKIE = "bentolens"
-EVENTS = "/demo/gradio_api/"
-# All that the page itself asks Gradio for; its other routes queue, stream, describe and fetch, and are nobody's here.
+EVENTS = f"{DEMO.path}/gradio_api/"
+# All that the page itself asks Gradio for; its other routes queue, stream, describe and fetch, and no page here uses them.
 UPLOAD = "upload"
 SENT = (UPLOAD, "run/")
 ASKED = ("file=", "heartbeat/", "startup-events", "upload_progress", "info", "app_id")
@@ -32,75 +32,80 @@ NO_ROOM_SECONDS = 60
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"
 
 
-class PageRules:
-    """The page's own part of the entrance; ``upload`` is the most bytes of one upload, ``most`` of all kept in ``folder``."""
+class DemoAccess:
+    """What the gateway does for the page alone: the sign-in form, the routes of Gradio that it needs, room for uploads.
 
-    def __init__(self, access: Access, folder: Path, upload: int, most: int) -> None:
-        self._access = access
+    ``max_upload_bytes`` is for one upload, ``max_kept_bytes`` for all that are kept in ``folder``.
+    """
+
+    def __init__(self, authenticator: Authenticator, folder: Path, max_upload_bytes: int, max_kept_bytes: int) -> None:
+        self._authenticator = authenticator
         self._folder = folder
-        self._upload = upload
-        self._most = max(most, 2 * upload)
+        self._max_upload_bytes = max_upload_bytes
+        self._max_kept_bytes = max(max_kept_bytes, 2 * max_upload_bytes)
 
-    def most(self, path: str) -> int:
-        """The most bytes that the body of a request to a path may have."""
-        return EVENT_BYTES + (self._upload if path.removeprefix(EVENTS).startswith(UPLOAD) else 0)
+    def max_body_bytes(self, path: str) -> int:
+        """Return the most bytes that the body of a request to a path may have."""
+        return EVENT_BYTES + (self._max_upload_bytes if path.removeprefix(EVENTS).startswith(UPLOAD) else 0)
 
     async def answer(self, scope: Scope, headers: Mapping[str, str], receive: Receive) -> Response | None:
-        """What is answered in the page's place: the form that asks for a key, or what comes of sending it; else None.
+        """Answer in the page's place: the form that asks for a key, or what comes of sending it; else None.
 
-        Raises RequestFault for what is no route of the page (404), or for which there is no room (429).
+        Raises RequestError for what is no route of the page (404), or for which there is no room (429).
         """
         below = scope["path"].removeprefix(EVENTS) if scope["path"].startswith(EVENTS) else None
         if below is not None and not below.startswith(SENT if scope["method"] == "POST" else ASKED):
-            raise RequestFault(NO_ROUTE, "there is no such route")
+            raise RequestError(NO_ROUTE, "there is no such route")
         if scope["method"] == "POST" and scope["path"] != SIGN_IN:
             await asyncio.to_thread(self._check_room)
-        if not self._access.needs_key:
+        if not self._authenticator.needs_key:
             return None
         if scope["path"] == SIGN_IN and scope["method"] == "POST":
             if _comes_from_elsewhere(headers):
                 return _form("Open this page itself, and sign in there.")
             return self._sign_in(await _key_sent(receive), scope, headers)
-        if scope["method"] != "GET" or scope["path"] not in (PAGE, PAGE + "/", SIGN_IN):
+        if scope["method"] != "GET" or scope["path"] not in (DEMO.path, DEMO.path + "/", SIGN_IN):
             return None
         if self._knows(headers):
             return RedirectResponse("./") if scope["path"] == SIGN_IN else None
         # The form names where it is sent relative to this, so that it also works behind a proxy that adds a prefix.
-        return RedirectResponse("demo/") if scope["path"] == PAGE else _form()
+        return RedirectResponse("demo/") if scope["path"] == DEMO.path else _form()
 
     def _sign_in(self, presented: str, scope: Scope, headers: Mapping[str, str]) -> Response:
-        kept = self._access.sign_in(presented)
+        kept = self._authenticator.sign_in(presented)
         if kept is None:
             return _form("There is no such key, or it may not read.")
         response = RedirectResponse("./", 303)
         secure = scope["scheme"] == "https" or headers.get("x-forwarded-proto", "").lower().startswith("https")
         # Lax: a link leads to the page, and no other site's page can make this browser ask anything in its name.
-        response.set_cookie(COOKIE, kept, SIGNED_IN_SECONDS, path=PAGE, secure=secure, httponly=True, samesite="lax")
+        response.set_cookie(
+            COOKIE, kept, SIGNED_IN_SECONDS, path=DEMO.path, secure=secure, httponly=True, samesite="lax"
+        )
         return response
 
     def _knows(self, headers: Mapping[str, str]) -> bool:
         try:
-            self._access.admit(None, headers, "read", cookie_of(headers))
-        except RequestFault:
+            self._authenticator.authorize(None, headers, "read", cookie_of(headers))
+        except RequestError:
             return False
         return True
 
     def _check_room(self) -> None:
-        """Gradio writes uploads, and the thumbnails that it shows, to the disk, and keeps them for an hour."""
+        # Gradio writes uploads, and the thumbnails that it shows, to the disk, and keeps them for an hour.
         kept, free = _bytes_below(self._folder), shutil.disk_usage(tempfile.gettempdir()).free
-        if kept + self._upload > self._most or free < 2 * self._upload:
-            raise RequestFault(BUSY, "there is no room for uploads", retry_after=NO_ROOM_SECONDS)
+        if kept + self._max_upload_bytes > self._max_kept_bytes or free < 2 * self._max_upload_bytes:
+            raise RequestError(BUSY, "there is no room for uploads", retry_after=NO_ROOM_SECONDS)
 
 
 def cookie_of(headers: Mapping[str, str]) -> str | None:
-    """What a browser that has signed in sends."""
+    """Return the cookie that a browser that has signed in sends."""
     # By hand, since http.cookies gives up at the first odd one of another application on the same host.
     pairs = (pair.strip().partition("=") for pair in headers.get("cookie", "").split(";"))
     return next((value.strip('"') for name, _, value in pairs if name == COOKIE), None)
 
 
 def _comes_from_elsewhere(headers: Mapping[str, str]) -> bool:
-    """Whether another site's page has sent a form: it would sign its visitors in as somebody else."""
+    """Return whether another site's page has sent a form: it would sign its visitors in as somebody else."""
     origin = headers.get("origin")
     return origin is not None and origin.partition("://")[2] not in (
         headers.get("host"),
@@ -109,7 +114,7 @@ def _comes_from_elsewhere(headers: Mapping[str, str]) -> bool:
 
 
 def _bytes_below(folder: Path) -> int:
-    """The bytes of the files in a folder; what is removed meanwhile is not there."""
+    """Return the bytes of the files in a folder; what is removed meanwhile is not there."""
     total = 0
     for path in folder.rglob("*"):
         with suppress(OSError):

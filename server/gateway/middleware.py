@@ -1,259 +1,127 @@
-"""Every request passes here first: it gets an id, is let in or refused, and is told of in metrics and the log.
+"""ASGI middleware around all routes: the gateway, and access control, its innermost part.
 
-What is not a route ends here, and so never becomes a label of a metric or a name of a span. Each error that leaves is
-typed, whoever made it, but for those of the page, whose own script reads them.
+``Gateway`` puts three together, outermost first: ``RequestLog`` (request ids, metrics, log), ``ErrorResponses`` (typed
+errors) and ``AccessControl`` (routes, keys, rates and the bytes of bodies).
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import re
-import time
-import uuid
 from dataclasses import dataclass
 from functools import partial
 
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import Response
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.api.errors import (
-    BAD_REQUEST,
-    NO_ROUTE,
-    NOT_READY,
-    TIMED_OUT,
-    UNEXPECTED,
-    WRONG_MEDIA,
-    WRONG_METHOD,
-    RequestFault,
-    error_answer,
-    headers_of,
-    status_of,
-)
-from server.gateway.admission import Held
-from server.gateway.auth import Access, Key
-from server.gateway.demo_access import EVENTS, PAGE, PageRules, cookie_of
-from server.gateway.rate_limit import Rates
-from server.telemetry.metrics import ASKED, ERRORS, REQUEST_SECONDS, REQUESTS, Visit, begin
-
-log = logging.getLogger("bentoml.access")
-
-HEALTH = ("/livez", "/readyz", "/healthz")
-FREE = frozenset((*HEALTH, "/", "/docs.json"))  # they say nothing of the pictures
-GET = frozenset(("/metrics", "/schema.json", *FREE))
-WRITES = frozenset(("/items/add", "/items/remove"))
-REQUEST_ID = re.compile(r"[\w.:/+=-]{1,64}", re.ASCII)
+from server.api.errors import NO_ROUTE, TIMED_OUT, WRONG_MEDIA, RequestError
+from server.api.routes import DEMO, ROUTES, Route, find_route
+from server.gateway.api_keys import ApiKey
+from server.gateway.auth import Authenticator
+from server.gateway.body_budget import BodyBudget
+from server.gateway.demo_access import DemoAccess, cookie_of
+from server.gateway.error_responses import ErrorResponses
+from server.gateway.rate_limit import RateLimiter
+from server.gateway.request_log import RequestLog
+from server.telemetry import current_request
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """What the entrance goes by: who may ask and how much, the API's paths, the page's own rules where there is a page,
-    after how many seconds a request to it is given up, where bodies are held, and how many bytes one may have."""
+class GatewayConfig:
+    """What the gateway goes by: who may ask and how much, the bodies' budget and limit, and the page's own access.
 
-    access: Access
-    rates: Rates
-    posts: frozenset[str]
-    page: PageRules | None
-    seconds: int
-    held: Held
-    most: int
+    ``demo`` is None where there is no page; a request that uploads to it is cancelled after ``timeout`` seconds.
+    """
 
-    def route(self, path: str) -> str | None:
-        """The route of a path, if it is one."""
-        if path in self.posts or path in GET or path in WRITES:
-            return path
-        return PAGE if self.page and (path == PAGE or path.startswith(PAGE + "/")) else None
+    authenticator: Authenticator
+    rate_limiter: RateLimiter
+    body_budget: BodyBudget
+    max_body_bytes: int
+    timeout: int
+    demo: DemoAccess | None = None
+    routes: tuple[Route, ...] = ROUTES
 
 
-class Entrance:
-    """An ASGI middleware around all routes."""
+class Gateway:
+    """The three middlewares around an app; a websocket is refused, as no route uses one."""
 
-    def __init__(self, app: ASGIApp, rules: Rules) -> None:
+    def __init__(self, app: ASGIApp, config: GatewayConfig) -> None:
         self._app = app
-        self._rules = rules
+        self._http = RequestLog(ErrorResponses(AccessControl(app, config)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
-        elif scope["type"] == "websocket":  # the page uses none
+        elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
-            await _Passage(self._app, self._rules, scope, send).go(receive)
+            await self._http(scope, receive, send)
 
 
-class _Passage:
-    """One request on its way in and its answer on its way out."""
+class AccessControl:
+    """Refuses what has no route, no key, no share of its rate left, or too large a body; lets the rest through."""
 
-    def __init__(self, app: ASGIApp, rules: Rules, scope: Scope, send: Send) -> None:
+    def __init__(self, app: ASGIApp, config: GatewayConfig) -> None:
         self._app = app
-        self._rules = rules
-        self._scope = scope
-        self._send = send
-        self._headers = Headers(scope=scope)
-        given = self._headers.get("x-request-id", "")
-        self._visit = Visit(given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex)
-        self._begun = time.perf_counter()
-        self._status = 0
-        self._ended = False
-        self._foreign = 0  # the status of an answer that is replaced by a typed one
-        self._text = b""
-        self._fault: RequestFault | None = None  # of the body
-        self._allow = ""  # the methods that a route takes, where it was asked for another
+        self._config = config
 
-    async def go(self, receive: Receive) -> None:
-        route = self._rules.route(self._scope["path"])
-        self._visit.route = route or "none"
-        begin(self._visit)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request, headers = current_request(), Headers(scope=scope)
+        route = find_route(scope["path"], self._config.routes)
+        if route is None or (route is DEMO and self._config.demo is None):
+            raise RequestError(NO_ROUTE, "there is no such route")
+        request.route = route.path
+        if "bentoml" in headers.get("content-type", ""):  # ways that BentoML's services talk with each other
+            raise RequestError(WRONG_MEDIA, "no route takes BentoML's own media types")
+        # The API's routes heed their time themselves, and answers of the page may be streams, which last.
+        seconds = self._config.timeout if route is DEMO and scope["method"] == "POST" else None
         try:
-            if route is None:
-                raise RequestFault(NO_ROUTE, "there is no such route")
-            if "bentoml" in self._headers.get("content-type", ""):  # ways that BentoML's services talk with each other
-                raise RequestFault(WRONG_MEDIA, "no route takes BentoML's own media types")
-            # The API's routes heed their time themselves, and answers of the page may be streams, which last.
-            uploads = route == PAGE and self._scope["method"] == "POST"
-            async with asyncio.timeout(self._rules.seconds if uploads else None):
-                await self._pass(receive, route)
-        except Exception as error:
-            if isinstance(error, TimeoutError):
-                error = RequestFault(TIMED_OUT, f"there was no answer within {self._rules.seconds} s")
-            if route == PAGE and not isinstance(error, RequestFault):  # its text may quote what was sent
-                log.warning("an event of the page ended in %s", type(error).__name__)
-                error = RequestFault(BAD_REQUEST, "this is not what the page sends")
-            elif not isinstance(error, RequestFault):
-                log.exception("a request ended in an error")
-            if not self._status:
-                await self._refuse(error)
-            elif not self._ended:
-                raise
+            async with asyncio.timeout(seconds):
+                await self.handle(route, headers, scope, receive, send)
+        except TimeoutError:
+            raise RequestError(TIMED_OUT, f"there was no answer within {self._config.timeout} s") from None
         finally:
-            self._rules.held.free()
-            self._tell()
+            self._config.body_budget.release()
 
-    async def _pass(self, receive: Receive, route: str) -> None:
-        page = self._rules.page if route == PAGE else None
-        if page and (response := await page.answer(self._scope, self._headers, receive)):
-            await self._answer(response)
+    async def handle(self, route: Route, headers: Headers, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request that has a route, or pass it on with its body bounded."""
+        demo = self._config.demo if route is DEMO else None
+        if demo and (response := await demo.answer(scope, headers, receive)):
+            response.headers["Cache-Control"] = "no-store"
+            await response(scope, receive, send)
             return
-        self._let_in(route)
-        most = page.most(self._scope["path"]) if page else self._rules.most
-        await self._app(self._scope, self._bounded(receive, most), self._pass_on)
+        self._authorize(route, headers, scope)
+        max_body_bytes = demo.max_body_bytes(scope["path"]) if demo else self._config.max_body_bytes
+        bounded = self._config.body_budget.bounded(receive, headers, max_body_bytes)
 
-    def _bounded(self, receive: Receive, most: int) -> Receive:
-        """The body within its limits; what is wrong with it is kept, since its reader may tell it in words of its own."""
-        body = self._rules.held.bounded(receive, self._headers, most)
-
-        async def read() -> Message:
+        async def receive_noting_errors() -> Message:
             try:
-                return await body()
-            except RequestFault as fault:
-                self._fault = fault
+                return await bounded()
+            except RequestError as error:  # its reader may answer with words of its own
+                current_request().body_error = error
                 raise
 
-        return read
+        async def send_releasing(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._config.body_budget.release()  # whoever takes long to read the answer keeps no one out
+            await send(message)
 
-    def _let_in(self, route: str) -> None:
-        method = self._scope["method"]
-        if method == "OPTIONS" and route != PAGE:  # what a browser asks before it may send a key: CORS answers, or 405
+        await self._app(scope, receive_noting_errors, send_releasing)
+
+    def _authorize(self, route: Route, headers: Headers, scope: Scope) -> None:
+        # What a browser asks before it may send a key: CORS answers, or 405.
+        if route.scope is None or (scope["method"] == "OPTIONS" and route is not DEMO):
             return
-        if route in FREE:
-            return
-        client = self._scope.get("client")
+        client = scope.get("client")
         # The cookie is for the page alone: elsewhere a key is sent, which no other site's page can do.
-        cookie = cookie_of(self._headers) if route == PAGE else None
-        scope = "write" if route in WRITES else "read"
-        key = self._rules.access.admit(client[0] if client else None, self._headers, scope, cookie)
+        cookie = cookie_of(headers) if route is DEMO else None
+        key = self._config.authenticator.authorize(client[0] if client else None, headers, route.scope, cookie)
         if key is None:
             return
-        self._visit.key = key.name
-        self._rules.rates.charge(key, int(method == "POST"), refuse=True)
+        request = current_request()
+        request.key = key.name
+        self._config.rate_limiter.charge(key, int(scope["method"] == "POST"), refuse=True)
         # One is charged before the body is read; what else it has is charged once it is known.
-        self._visit.charge = partial(self._charge_rest, key)
+        request.charge = partial(self._charge_rest, key)
 
-    def _charge_rest(self, key: Key, count: int) -> None:
-        self._rules.rates.charge(key, max(0, count - 1), refuse=False)
-
-    async def _answer(self, response: Response) -> None:
-        response.headers["Cache-Control"] = "no-store"
-        await response(self._scope, _nothing_more, self._pass_on)
-
-    async def _refuse(self, error: Exception) -> None:
-        answer = error_answer(error)
-        headers = headers_of(error)
-        if (status := status_of(answer)) == 401:
-            headers["WWW-Authenticate"] = 'Bearer realm="BentoLens"'
-        if status == 405:
-            headers["Allow"] = self._allow
-        self._visit.code = answer.error.code
-        ERRORS.labels(answer.error.code).inc()
-        response = Response(answer.model_dump_json(), status, headers, "application/json")
-        await response(self._scope, _nothing_more, self._pass_on)
-
-    async def _pass_on(self, message: Message) -> None:
-        """Send an answer on, with the request's id; an error that is not typed is held back, and replaced."""
-        if message["type"] == "http.response.start":
-            self._rules.held.free()  # whoever takes long to read the answer keeps nobody out
-            headers = MutableHeaders(scope=message)
-            if self._visit.code is None and self._is_foreign(message["status"]):
-                self._foreign = message["status"]
-                self._allow = headers.get("allow", "")
-                return
-            headers["X-Request-ID"] = self._visit.request_id
-            headers["X-Content-Type-Options"] = "nosniff"
-            self._status = message["status"]
-        elif message["type"] == "http.response.body" and self._foreign:
-            self._text = (self._text + message.get("body", b""))[:1000]
-            if not message.get("more_body"):
-                foreign, self._foreign = self._foreign, 0
-                await self._refuse(self._typed(foreign))
-            return
-        self._ended = message["type"] == "http.response.body" and not message.get("more_body")
-        await self._send(message)
-
-    def _is_foreign(self, status: int) -> bool:
-        """Whether an answer is an error that was not made here."""
-        if self._visit.route == PAGE:
-            if self._fault:
-                return True
-            # Its script reads Gradio's errors; a 500 is what Gradio answers to events that no script of it sends.
-            return status == 500 and self._scope["path"].startswith(EVENTS)
-        return status >= 400
-
-    def _typed(self, status: int) -> RequestFault:
-        if self._fault:
-            return self._fault
-        if self._visit.route == PAGE:  # its handlers tell their own errors, so that this is the caller's
-            return RequestFault(BAD_REQUEST, "this is not what the page sends")
-        if status == 405:
-            return RequestFault(WRONG_METHOD, f"this route does not take {self._scope['method'][:20]}")
-        if status == 404:
-            return RequestFault(NO_ROUTE, "there is no such route")
-        if 400 <= status < 500:
-            return RequestFault(BAD_REQUEST, "this is no request that can be read")
-        if status == 503:
-            told = self._text.decode("utf-8", "replace").strip()
-            return RequestFault(NOT_READY, told or "the service is not ready")
-        return RequestFault(UNEXPECTED, "")
-
-    def _tell(self) -> None:
-        visit, milliseconds = self._visit, (time.perf_counter() - self._begun) * 1000
-        REQUESTS.labels(visit.route, self._status).inc()
-        REQUEST_SECONDS.labels(visit.route).observe(milliseconds / 1000)
-        if visit.asked:
-            ASKED.labels(visit.route).inc(visit.asked)
-        if visit.route in HEALTH and self._status == 200:
-            return
-        facts = {
-            "route": visit.route,
-            "status": self._status,
-            "milliseconds": round(milliseconds, 3),
-            "asked": visit.asked or None,
-            "key": visit.key,
-            "code": visit.code,
-        }
-        line = "%s %s %d %.1f ms" + (f" {visit.code}" if visit.code else "") + " (request %s)"
-        log.info(line, self._scope["method"], visit.route, self._status, milliseconds, visit.request_id, extra=facts)
-
-
-async def _nothing_more() -> Message:
-    return {"type": "http.disconnect"}
+    def _charge_rest(self, key: ApiKey, count: int) -> None:
+        self._config.rate_limiter.charge(key, max(0, count - 1), refuse=False)

@@ -1,4 +1,4 @@
-"""Pictures by URL, fetched so that nobody can use this service to look at what only it can reach.
+"""Pictures by URL, fetched so that no caller can use this service to look at what only it can reach.
 
 A name is resolved once, every address it has must be public, and the connection is made to an address that was looked at:
 a name that resolves to something else a moment later changes nothing. Redirects are followed by the same rules. OWASP's
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from yarl import URL
 
 from model import ImageTooLarge
-from server.api.errors import URL_REFUSED, URL_UNAVAILABLE, RequestFault
+from server.api.errors import URL_REFUSED, URL_UNAVAILABLE, RequestError
 from server.telemetry.metrics import STEP_SECONDS
 
 if TYPE_CHECKING:
@@ -71,10 +71,10 @@ def may_ask(hosts: str, url: URL) -> bool:
     return False
 
 
-class Fetcher:
+class UrlFetcher:
     """Fetches pictures from the hosts of an allow-list; ``hosts`` None allows none.
 
-    ``hold`` is told of bytes as they come in, and may refuse them by raising.
+    ``hold`` is called with the number of bytes as they come in, and may refuse them by raising.
     """
 
     def __init__(
@@ -96,10 +96,10 @@ class Fetcher:
     async def fetch(self, text: str) -> bytes:
         """The bytes at a URL; what they are is for the decoder to say.
 
-        Raises RequestFault (422: it may not be fetched; 400: it cannot be) and ImageTooLarge.
+        Raises RequestError (422: it may not be fetched; 400: it cannot be) and ImageTooLarge.
         """
         if self._hosts is None:
-            raise RequestFault(URL_REFUSED, "URLs are not fetched here")
+            raise RequestError(URL_REFUSED, "URLs are not fetched here")
         import aiohttp
 
         try:
@@ -107,11 +107,11 @@ class Fetcher:
                 async with asyncio.timeout(self._seconds), self._turns, self._session() as session:
                     return await self._follow(session, text)
         except TimeoutError:
-            raise RequestFault(URL_UNAVAILABLE, f"the URL was not fetched within {self._seconds:g} s") from None
+            raise RequestError(URL_UNAVAILABLE, f"the URL was not fetched within {self._seconds:g} s") from None
         except aiohttp.InvalidURL:  # such as an IPv4 address in another spelling
-            raise RequestFault(URL_REFUSED, "this is not a URL that can be read") from None
+            raise RequestError(URL_REFUSED, "this is not a URL that can be read") from None
         except (aiohttp.ClientError, OSError, ValueError):
-            raise RequestFault(URL_UNAVAILABLE, "nothing could be fetched from the URL") from None
+            raise RequestError(URL_UNAVAILABLE, "nothing could be fetched from the URL") from None
 
     async def _follow(self, session: aiohttp.ClientSession, text: str) -> bytes:
         url = self._checked(text)
@@ -121,9 +121,9 @@ class Fetcher:
                     url = self._checked(answer.headers["location"], url)
                     continue
                 if answer.status != 200:
-                    raise RequestFault(URL_UNAVAILABLE, f"the URL answered with status {answer.status}")
+                    raise RequestError(URL_UNAVAILABLE, f"the URL answered with status {answer.status}")
                 return await self._read(answer)
-        raise RequestFault(URL_UNAVAILABLE, f"the URL leads through more than {REDIRECTS} redirects")
+        raise RequestError(URL_UNAVAILABLE, f"the URL leads through more than {REDIRECTS} redirects")
 
     async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
         too_large = ImageTooLarge(f"the URL has more than the {self._max_bytes:,} bytes allowed")
@@ -138,20 +138,20 @@ class Fetcher:
         return bytes(data)
 
     def _checked(self, text: str, base: URL | None = None) -> URL:
-        """The URL that a text means. Raises RequestFault (422) unless it may be asked for."""
+        """The URL that a text means. Raises RequestError (422) unless it may be asked for."""
         if len(text) > LONGEST_URL:
-            raise RequestFault(URL_REFUSED, f"a URL has {LONGEST_URL} characters at most")
+            raise RequestError(URL_REFUSED, f"a URL has {LONGEST_URL} characters at most")
         try:
             url = base.join(URL(text)) if base else URL(text)
             host, port = url.host, url.port
         except ValueError:
-            raise RequestFault(URL_REFUSED, "this is not a URL that can be read") from None
+            raise RequestError(URL_REFUSED, "this is not a URL that can be read") from None
         if url.scheme not in PORTS or not host or port is None:
-            raise RequestFault(URL_REFUSED, "only http and https URLs are fetched")
+            raise RequestError(URL_REFUSED, "only http and https URLs are fetched")
         if url.user is not None or url.password is not None:
-            raise RequestFault(URL_REFUSED, "a URL with a user or password is not fetched")
+            raise RequestError(URL_REFUSED, "a URL with a user or password is not fetched")
         if not may_ask(self._hosts or "", url):
-            raise RequestFault(URL_REFUSED, "the URL's host and port are not among those allowed here")
+            raise RequestError(URL_REFUSED, "the URL's host and port are not among those allowed here")
         try:
             ipaddress.ip_address(host)
         except ValueError:
@@ -200,8 +200,8 @@ class Fetcher:
             yield session
 
 
-def _not_public() -> RequestFault:
-    return RequestFault(URL_REFUSED, "the URL's host is not on the public internet")
+def _not_public() -> RequestError:
+    return RequestError(URL_REFUSED, "the URL's host is not on the public internet")
 
 
 def _public_socket(address: Any) -> socket.socket:

@@ -1,21 +1,19 @@
-"""How the service stops: what it has taken is answered first, whatever runs it (a container, a terminal, an orchestrator).
+"""Graceful shutdown: the service answers what it has taken, whatever runs it (a container, a terminal, an orchestrator).
 
-Left alone, four things lose requests when it is told to stop. BentoML tells all services at once, so the Extractor is gone
-while the door still has pictures to embed; and removes the Extractor's socket before that, so that no new connection to it
-can be made. uvicorn closes a connection that is idle at that moment, though its next request may be on the way. And the
-door's listening socket stays open until the end, in the process that started the workers and in all that inherited it, so
-that whoever connects meanwhile waits in a queue that nobody serves. All of it is mended here and nowhere else;
-tests/test_draining.py has the load that shows it.
+Left alone, four things lose requests when it is told to stop. BentoML stops all services at once, so the Extractor is gone
+while the HTTP service still has pictures to embed; and removes the Extractor's socket before that, so that no new connection
+to it can be made. uvicorn closes a connection that is idle at that moment, though its next request may be on the way. And the
+HTTP service's listening socket stays open until the end, in the process that started the workers and in all that inherited
+it, so that whoever connects meanwhile waits in a queue that no process serves. tests/test_shutdown.py has the load that shows
+it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import atexit
 import os
 import socket
 import stat
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import pairwise
@@ -25,52 +23,48 @@ from typing import Any
 import psutil
 import uvicorn
 
-LEAD_SECONDS = 1.0  # what is given up is answered, with a 503, so long before the end
+from server.runtime.patches.bentoml import keep_worker_sockets
+from server.runtime.patches.uvicorn import drain_before_shutdown
+from server.runtime.process import argument
+
+LEAD_SECONDS = 1.0  # what is cancelled is answered, with a 503, so long before the end
 CANCEL_SECONDS = 1
 IDLE_SECONDS = 1.0  # for which a connection that is kept alive may still bring a request
 STREAM_SECONDS = 2.0  # for which the page's streams, which last as long as it is open, are waited for
 TICK = 0.02
 
 _waiting: set[asyncio.Timeout] = set()
-_given_up = False
+_cancelled = False
 
 
-def argument(name: str) -> str | None:
-    """The value of an argument of this process, or None: BentoML tells its workers what they are by their arguments."""
-    return dict(pairwise(sys.argv)).get(name)
+def install_graceful_shutdown(http_service: str, seconds: int) -> None:
+    """Have this process stop in order: the one that starts the others, a worker of ``http_service``, or of another service.
 
-
-def answer_before_stopping(door: str, seconds: int) -> None:
-    """Have this process stop in order: the one that starts the others, a worker of the service ``door``, or of another.
-
-    ``seconds`` after it is told to stop, a door gives up what is not answered yet.
+    ``seconds`` after it is told to stop, the HTTP service cancels what is not answered yet.
     """
     if (service := argument("--service-name")) is None:
-        _keep_what_workers_need()
+        keep_worker_sockets()
         return
     _close_sockets_of_others()
-    stop = uvicorn.Server.shutdown
 
-    async def stop_in_order(server: uvicorn.Server, sockets: list[socket.socket] | None = None) -> None:
-        server.config.timeout_graceful_shutdown = CANCEL_SECONDS
+    async def drain(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds + LEAD_SECONDS):
-                if service == door:
-                    await _refuse_connections(server, sockets or [])
-                    asyncio.get_running_loop().call_later(seconds, _give_up)
+                if service == http_service:
+                    await _refuse_connections(server, sockets)
+                    asyncio.get_running_loop().call_later(seconds, _cancel_waiting)
                     await _answer_all(server)
                 else:
-                    await _outlive(door, server)
-        await stop(server, sockets)
+                    await _wait_for_service(http_service, server)
 
-    uvicorn.Server.shutdown = stop_in_order  # type: ignore[method-assign, assignment]
+    drain_before_shutdown(drain, CANCEL_SECONDS)
 
 
 @contextmanager
-def may_be_given_up(timeout: asyncio.Timeout) -> Iterator[None]:
-    """Let a stop end what is done within a timeout before its time; it is a TimeoutError then as well."""
+def cancel_on_shutdown(timeout: asyncio.Timeout) -> Iterator[None]:
+    """Let a shutdown end what is done within a timeout before its time; it is a TimeoutError then as well."""
     _waiting.add(timeout)
-    if _given_up:  # it came on a connection that was still open
+    if _cancelled:  # it came on a connection that was still open
         _end(timeout)
     try:
         yield
@@ -78,35 +72,20 @@ def may_be_given_up(timeout: asyncio.Timeout) -> Iterator[None]:
         _waiting.discard(timeout)
 
 
-def given_up() -> bool:
-    """Whether this process stops and has given up what was not answered yet."""
-    return _given_up
+def is_cancelled() -> bool:
+    """Return whether this process shuts down and has cancelled what was not answered yet."""
+    return _cancelled
 
 
-def _give_up() -> None:
-    global _given_up
-    _given_up = True
+def _cancel_waiting() -> None:
+    global _cancelled
+    _cancelled = True
     for timeout in _waiting:
         _end(timeout)
 
 
 def _end(timeout: asyncio.Timeout) -> None:
     timeout.reschedule(asyncio.get_running_loop().time())
-
-
-def _keep_what_workers_need() -> None:
-    """In the process that starts the workers: let the door's socket go, and keep the others', when it is told to stop."""
-    from bentoml._internal.utils.circus import Arbiter
-    from circus.arbiter import Arbiter as Stopping
-
-    def stop(self: Any) -> Any:
-        for one in self.sockets.values():
-            if one.family != socket.AF_UNIX:
-                one.close()
-        atexit.register(self.exit_stack.close)  # it removes the folder of the sockets
-        return Stopping.stop(self)
-
-    Arbiter.stop = stop  # type: ignore[method-assign]
 
 
 def _close_sockets_of_others() -> None:
@@ -130,7 +109,7 @@ async def _refuse_connections(server: uvicorn.Server, sockets: list[socket.socke
     connected = []
     for listener in listeners:
         listener.setblocking(False)
-        with suppress(OSError):  # nobody waits any more
+        with suppress(OSError):  # none is waiting any more
             while True:
                 connected.append(listener.accept()[0])
         listener.close()
@@ -168,12 +147,12 @@ async def _answer_all(server: uvicorn.Server) -> None:
         await asyncio.sleep(TICK)
 
 
-async def _outlive(door: str, server: uvicorn.Server) -> None:
-    """Return when none of the processes that were started beside this one is a worker of the service ``door`` any more."""
+async def _wait_for_service(http_service: str, server: uvicorn.Server) -> None:
+    """Return when none of this process's siblings is a worker of ``http_service`` any more."""
     starter = psutil.Process().parent()
     while starter and not server.force_exit:
         try:
-            if not any(_is_worker(child, door) for child in starter.children()):
+            if not any(_is_worker(child, http_service) for child in starter.children()):
                 return
         except psutil.Error:  # the starter is gone
             return

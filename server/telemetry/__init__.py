@@ -1,1 +1,15 @@
 """Metrics, logs, request context and the live recall."""
+
+from server.telemetry import metrics
+from server.telemetry.context import RequestContext, begin_request, current_request
+from server.telemetry.logs import configure_logging
+from server.telemetry.recall_monitor import RecallMonitor
+
+__all__ = [
+    "RecallMonitor",
+    "RequestContext",
+    "begin_request",
+    "configure_logging",
+    "current_request",
+    "metrics",
+]

@@ -15,14 +15,15 @@ from contextlib import suppress
 import numpy as np
 from numpy.typing import NDArray
 
-from index import Neighbours
 from server.telemetry.metrics import RECALL, RECALL_QUERIES
 
 log = logging.getLogger("bentoml.bentolens")
 
 DUTY = 0.01  # share of the time that is spent on it at most: the exact search of a large catalogue takes seconds
 LAST = 100  # queries over which the mean is taken
-EQUAL = 1e-5  # cosine: pictures as near as the last of the nearest are as good an answer
+EQUAL = 1e-5  # share of a score: items as near as the last of the nearest are as good an answer
+
+SearchExactly = Callable[[NDArray[np.float32], int], list[list[tuple[int, float]]]]
 
 
 def _give_way() -> None:
@@ -31,10 +32,13 @@ def _give_way() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
 
-class RecallWatch:
-    """Answers a ``share`` of the queries it is offered again, by ``search_exactly``, one at a time on a thread of its own."""
+class RecallMonitor:
+    """Answers a ``share`` of the queries it is offered again, by ``search_exactly``, one at a time on a thread of its own.
 
-    def __init__(self, search_exactly: Callable[[NDArray[np.float32], int], list[Neighbours]], share: float) -> None:
+    ``search_exactly`` gives for each query, float32 [n, dim], its k nearest: pairs of item id and score.
+    """
+
+    def __init__(self, search_exactly: SearchExactly, share: float) -> None:
         self._search_exactly = search_exactly
         self._share = share
         self._last: deque[float] = deque(maxlen=LAST)
@@ -65,10 +69,10 @@ class RecallWatch:
             self._busy = False
 
     def recall(self, vector: NDArray[np.float32], scores: Sequence[float], k: int, without: int | None) -> float:
-        """Recall@k of one answer: the share of the k nearest that it has, or others just as near in their place."""
+        """Return the recall@k of one answer: the share of the k nearest that it has, or others as near."""
         (truth,) = self._search_exactly(vector[None], k + int(without is not None))
-        pairs = zip(truth.labels.tolist(), truth.distances.tolist(), strict=True)
-        true = [1.0 - distance for label, distance in pairs if label != without][:k]
+        true = [score for item_id, score in truth if item_id != without][:k]
         if not true:
             return 1.0
-        return min(1.0, sum(score >= true[-1] - EQUAL for score in scores) / len(true))
+        least = true[-1] - EQUAL * max(1.0, abs(true[-1]))
+        return min(1.0, sum(score >= least for score in scores) / len(true))

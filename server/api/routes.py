@@ -1,0 +1,133 @@
+"""The one table of routes: the gateway, the service, /docs.json and docs/api.md follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from server.api.requests import (
+    Form,
+    ItemsFields,
+    ItemsForm,
+    NoFields,
+    PicturesForm,
+    QueryFields,
+    QueryForm,
+    SearchFields,
+    SearchForm,
+)
+from server.api.schemas import EmbedAnswer, ItemsAnswer, ListAnswer, SearchAnswer
+
+Scope = Literal["read", "write"]
+SCOPES: frozenset[str] = frozenset({"read", "write"})
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route: who may call it, what it takes and what it gives.
+
+    ``scope`` is what a key must have, None where no key is needed. ``form`` is the request as BentoML documents it,
+    ``fields`` those of a JSON body or next to the files of a multipart one. ``below``: it has all paths below it too.
+    ``documented``: it is in /docs.json.
+    """
+
+    path: str
+    method: Literal["GET", "POST"]
+    scope: Scope | None
+    summary: str
+    takes: str = ""
+    gives: str = ""
+    form: type[Form] | None = None
+    fields: type[BaseModel] | None = None
+    answer: type[ListAnswer] | None = None
+    request_example: Any = None
+    answer_example: Any = None
+    below: bool = False
+    documented: bool = True
+
+    @property
+    def multipart(self) -> bool:
+        """Whether it takes picture files."""
+        return self.form is not None and issubclass(self.form, PicturesForm)
+
+
+HITS = [{"id": 1, "key": "beach/IMG_0042.jpg", "score": 0.913, "metadata": {"width": 4032, "height": 3024}}]
+SEARCHED = {
+    "results": [{"hits": HITS, "batch_size": 8}],
+    "generation": 1,
+    "model": "resnet50.tv_in1k",
+    "timings_ms": {"decode": 6.1, "embed": 24.8, "search": 0.4},
+}
+EMBEDDED = {
+    "embeddings": [[0.6, 0.8]],
+    "dim": 2,
+    "model": "resnet50.tv_in1k",
+    "batch_sizes": [8],
+    "timings_ms": {"decode": 6.1, "embed": 24.8},
+}
+ITEM = {
+    "id": 1,
+    "key": "beach/IMG_0042.jpg",
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "added_at": "2026-11-21T10:00:00Z",
+    "metadata": {"width": 4032, "height": 3024},
+    "thumbnail": None,
+}
+
+SEARCH = Route(
+    *("/search", "POST", "read", "Find the pictures that look like each of the pictures sent."),
+    takes="multipart: `images` (one or more files), `k`, `where` (JSON)",
+    gives="one result for each picture, in order",
+    form=SearchForm,
+    fields=SearchFields,
+    answer=SearchAnswer,
+    answer_example=SEARCHED,
+)
+QUERY = Route(
+    *("/query", "POST", "read"),
+    "Find the pictures that look like each of the queries: pictures in base64 or by URL, or items by id.",
+    takes='JSON: `{"queries": [{"image": base64} or {"url": …} or {"id": n}, …], "k", "where"}`',
+    gives="the same; an item asked for by id is not its own hit; URLs need `LENS_URL_HOSTS`",
+    form=QueryForm,
+    fields=QueryFields,
+    answer=SearchAnswer,
+    request_example={"queries": [{"id": 1}], "k": 3, "where": {"width": {"$gte": 640}}},
+    answer_example=SEARCHED,
+)
+EMBED = Route(
+    *("/embed", "POST", "read", "Give each picture's embedding."),
+    takes="multipart: `images`",
+    gives='`{"embeddings": [[…]], "dim", "model", "batch_sizes", "timings_ms"}`',
+    form=PicturesForm,
+    fields=NoFields,
+    answer=EmbedAnswer,
+    answer_example=EMBEDDED,
+)
+ITEMS_GET = Route(
+    *("/items/get", "POST", "read", "Give items by id or key, with their thumbnails."),
+    takes='JSON: `{"ids": […]}` or `{"keys": […]}`, `"thumbnail"`',
+    gives='`{"items": [{"id", "key", "sha256", "added_at", "metadata", "thumbnail"}]}`',
+    form=ItemsForm,
+    fields=ItemsFields,
+    answer=ItemsAnswer,
+    request_example={"ids": [1], "thumbnail": False},
+    answer_example={"items": [ITEM]},
+)
+LIVEZ = Route("/livez", "GET", None, "That the process runs.")
+HEALTHZ = Route("/healthz", "GET", None, "The same, by its older name.")
+READYZ = Route("/readyz", "GET", None, "That it can search; 503 says why not.")
+METRICS = Route("/metrics", "GET", "read", "Prometheus metrics of all processes.")
+DOCS = Route("/docs.json", "GET", None, "This description: OpenAPI 3.1.", documented=False)
+SCHEMA = Route("/schema.json", "GET", "read", "BentoML's own description, which its clients read.", documented=False)
+ROOT = Route("/", "GET", None, "Leads to the page.", documented=False)
+DEMO = Route("/demo", "GET", "read", "The page.", below=True, documented=False)
+
+ROUTES = (SEARCH, QUERY, EMBED, ITEMS_GET, LIVEZ, HEALTHZ, READYZ, METRICS, DOCS, SCHEMA, ROOT, DEMO)
+HEALTH = (LIVEZ, HEALTHZ, READYZ)
+
+
+def find_route(path: str, routes: tuple[Route, ...] = ROUTES) -> Route | None:
+    """Return the route of a request's path, if there is one."""
+    return next((one for one in routes if path == one.path or (one.below and path.startswith(one.path + "/"))), None)

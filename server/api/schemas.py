@@ -1,0 +1,134 @@
+"""The JSON shapes of every answer, and how results become them."""
+
+from __future__ import annotations
+
+import base64
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from index import Item
+from search import EmbedResult, Found, SearchResult
+from server.api.errors import ErrorAnswer, error_answer
+
+
+class HitBody(BaseModel):
+    """An item found; a higher ``score`` is closer: the cosine similarity in [-1, 1] under the metric cosine."""
+
+    id: int
+    key: str
+    score: float
+    metadata: dict[str, Any]
+
+
+class FoundBody(BaseModel):
+    """One query's hits, nearest first; ``batch_size`` is how many pictures its embedding shared the network with."""
+
+    hits: list[HitBody]
+    batch_size: int | None = Field(description="null where nothing was embedded, as for a query by id")
+
+
+class ListAnswer(BaseModel):
+    """An answer that has one part for each thing asked, in order; a part may be an error."""
+
+    @abstractmethod
+    def parts(self) -> Sequence[object]:
+        """Return one part for each thing that was asked."""
+
+    def sole_error(self) -> ErrorAnswer | None:
+        """Return the error when one thing was asked and could not be answered: it is the whole answer's status too."""
+        parts = self.parts()
+        return parts[0] if len(parts) == 1 and isinstance(parts[0], ErrorAnswer) else None
+
+
+class SearchAnswer(ListAnswer):
+    """One result for each query, in order; a query that could not be answered has an error in its place."""
+
+    results: list[FoundBody | ErrorAnswer]
+    generation: int
+    model: str
+    timings_ms: dict[str, float]
+
+    def parts(self) -> Sequence[object]:
+        return self.results
+
+
+class EmbedAnswer(ListAnswer):
+    """One vector for each picture, in order, or an error in its place; of unit length under the metric cosine."""
+
+    embeddings: list[list[float] | ErrorAnswer]
+    dim: int
+    model: str
+    batch_sizes: list[int | None]
+    timings_ms: dict[str, float]
+
+    def parts(self) -> Sequence[object]:
+        return self.embeddings
+
+
+class ItemBody(BaseModel):
+    """An item of the catalogue; ``thumbnail`` is a base64 JPEG when it was asked for."""
+
+    id: int
+    key: str
+    sha256: str
+    added_at: str
+    metadata: dict[str, Any]
+    thumbnail: str | None = None
+
+
+class ItemsAnswer(ListAnswer):
+    """The items asked for, in order; one that is not there has an error in its place."""
+
+    items: list[ItemBody | ErrorAnswer]
+
+    def parts(self) -> Sequence[object]:
+        return self.items
+
+
+def search_answer(result: SearchResult) -> SearchAnswer:
+    """Return a search's result in the shape of its answer."""
+    return SearchAnswer(
+        results=[error_answer(one) if isinstance(one, Exception) else _found(one) for one in result.results],
+        generation=result.generation,
+        model=result.model,
+        timings_ms=result.timings_ms,
+    )
+
+
+def embed_answer(result: EmbedResult) -> EmbedAnswer:
+    """Return embeddings in the shape of their answer."""
+    parts = result.embeddings
+    return EmbedAnswer(
+        embeddings=[error_answer(one) if isinstance(one, Exception) else one.vector.tolist() for one in parts],
+        batch_sizes=[None if isinstance(one, Exception) else one.batch_size for one in parts],
+        dim=result.dim,
+        model=result.model,
+        timings_ms=result.timings_ms,
+    )
+
+
+def items_answer(items: Sequence[Item | Exception], thumbnails: Sequence[bytes | None]) -> ItemsAnswer:
+    """Return items in the shape of their answer, with the JPEG bytes of the thumbnails of those that are there."""
+    jpegs = iter(thumbnails)
+    return ItemsAnswer(
+        items=[error_answer(one) if isinstance(one, Exception) else _item(one, next(jpegs)) for one in items]
+    )
+
+
+def _found(found: Found) -> FoundBody:
+    hits = [HitBody(id=h.item.id, key=h.item.key, score=h.score, metadata=h.item.metadata) for h in found.hits]
+    return FoundBody(hits=hits, batch_size=found.batch_size)
+
+
+def _item(item: Item, thumbnail: bytes | None) -> ItemBody:
+    return ItemBody(
+        id=item.id,
+        key=item.key,
+        sha256=item.sha256,
+        added_at=item.added_at,
+        metadata=item.metadata,
+        thumbnail=base64.b64encode(thumbnail).decode() if thumbnail else None,
+    )
