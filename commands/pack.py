@@ -1,14 +1,35 @@
-"""A catalogue into BentoML's model store, from where ``bentoml build`` takes it."""
+"""The verb pack: a catalogue into BentoML's model store, from where ``bentoml build`` takes it."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from contextlib import closing
 from pathlib import Path
 
-from index import Catalogue
+import click
 
-MODEL_NAME = "bentolens_catalogue"
+from commands.console import folder_argument, json_option
+from index import Catalogue
+from search import open_catalogue_with_extractor
+from settings import MODEL_NAME
+
+
+@click.command()
+@folder_argument
+@json_option
+def pack(folder: Path, as_json: bool) -> None:
+    """Put a catalogue into BentoML's model store, ready for: bentoml build.
+
+    \b
+    Example:
+      python cli.py pack catalogue && bentoml build
+    """
+    catalogue, _ = open_catalogue_with_extractor(folder)
+    with closing(catalogue):
+        tag = pack_catalogue(catalogue)
+    click.echo(json.dumps({"tag": tag}) if as_json else tag)
 
 
 def pack_catalogue(catalogue: Catalogue) -> str:

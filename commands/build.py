@@ -1,0 +1,133 @@
+"""The verb build: pictures into a catalogue."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+import click
+from rich.markup import escape
+
+from commands.console import json_option, stderr
+from commands.progress import Bars
+from index import METRICS, Metric, check_place
+from ingest import BuildReport, SourceSamples, build_catalogue, find_sources
+from model import ExtractorCard, Limits, build_extractor
+from settings import read_settings
+
+SHOWN_SKIPS = 10
+
+
+@click.command()
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The catalogue folder to make.")
+@click.option("--model", default="resnet50.tv_in1k", show_default=True, help="Any timm model.")
+@click.option("--weights", type=click.Path(path_type=Path), help="Weights from a file (.pth or .safetensors).")
+@click.option(
+    "--precision",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "f32", "bf16", "int8"]),
+    help="What the network computes in; auto is bf16 where the CPU has it and it stays true, else f32.",
+)
+@click.option(
+    "--metric",
+    default="cosine",
+    show_default=True,
+    type=click.Choice(list(METRICS)),
+    help="What makes two pictures alike: the angle between embeddings, their inner product, or their distance.",
+)
+@click.option("--labels-from-folders", is_flag=True, help="Keep the name of each picture's folder as its label.")
+@click.option("--overwrite", is_flag=True, help="Replace the catalogue at --out, once the new one is whole.")
+@json_option
+def build(
+    sources: tuple[Path, ...],
+    out: Path,
+    model: str,
+    weights: Path | None,
+    precision: Literal["auto", "f32", "bf16", "int8"],
+    metric: Metric,
+    labels_from_folders: bool,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Make a catalogue of the pictures in folders (and all folders below them) or single files.
+
+    Files that cannot be read are skipped and listed. Stop it with Ctrl-C and run the same command again: it goes on
+    where it was.
+
+    \b
+    Examples:
+      python cli.py build ~/Pictures --out catalogue
+      python cli.py build shop/ archive/ --out catalogue --model vit_base_patch16_224 --labels-from-folders
+      python cli.py build ~/Pictures --out catalogue --model resnet50.tv_in1k --weights resnet50.safetensors
+    """
+    begun = time.perf_counter()
+    settings = read_settings()
+    out = out.expanduser().resolve()  # a link to a catalogue stays a link
+    weights = weights.expanduser() if weights else None
+    check_place(out, overwrite=overwrite)
+    found = find_sources([source.expanduser() for source in sources])
+    limits = Limits(bytes=settings.max_bytes, pixels=settings.max_pixels)
+    samples = SourceSamples(found, limits)
+    partial = out.with_name(f"{out.name}.partial")
+    with ExitStack() as stack:
+        with stderr.status(f"exporting {escape(model)}, and holding it to its reference"):
+            extractor = stack.enter_context(
+                build_extractor(
+                    model,
+                    weights,
+                    samples,
+                    precision=precision,
+                    normalized=METRICS[metric].normalized,
+                    engine=settings.engine,
+                    threads=settings.threads,
+                    begun=partial / "extractor",
+                )
+            )
+        stderr.print(f"{model} in {extractor.card.precision}: {extractor.card.fidelity}")
+        try:
+            with Bars(stderr) as bars:
+                report = build_catalogue(
+                    found,
+                    out,
+                    extractor,
+                    metric=metric,
+                    limits=limits,
+                    labels=labels_from_folders,
+                    overwrite=overwrite,
+                    batch=settings.max_batch,
+                    progress=bars.show,
+                )
+        except KeyboardInterrupt:
+            stderr.print(f"stopped; what is done is kept in {partial}: run the same command again to go on")
+            raise click.exceptions.Exit(130) from None
+    _print_report(report, extractor.card, out, time.perf_counter() - begun, as_json)
+
+
+def _print_report(report: BuildReport, card: ExtractorCard, out: Path, seconds: float, as_json: bool) -> None:
+    _print_skipped(report.skipped, out / "report.json")
+    if as_json:
+        measured = {"precision": card.precision, "fidelity": card.fidelity and asdict(card.fidelity)}
+        click.echo(json.dumps({"catalogue": str(out), **asdict(report), **measured}, ensure_ascii=False))
+        return
+    parts = [f"{report.added + report.kept} pictures in {out}"]
+    if report.kept:
+        parts.append(f"{report.kept} of them from the build that was broken off")
+    parts.append(f"{len(report.skipped)} skipped")
+    if report.others:
+        parts.append(f"{len(report.others)} files passed over that are no pictures by their names")
+    parts.append(f"{seconds:.1f} s")
+    click.echo("; ".join(parts))
+
+
+def _print_skipped(skipped: list[dict[str, str]], report: Path) -> None:
+    """Name the first few files that a build skipped, and where all of them are."""
+    for skip in skipped[:SHOWN_SKIPS]:
+        stderr.print(f"skipped {skip['key']}: {skip['reason']}")
+    if (more := len(skipped) - SHOWN_SKIPS) > 0:
+        stderr.print(f"… and {more} more; all of them are in {report}")

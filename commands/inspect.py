@@ -1,0 +1,71 @@
+"""The verbs info and verify: what a catalogue holds, and whether it is sound."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from commands.console import folder_argument, json_option, stderr
+from commands.progress import Bars
+from index import VectorIndexError, verify_catalogue
+from model import ModelError
+from search import open_catalogue_with_extractor
+
+
+@click.command()
+@folder_argument
+@json_option
+def info(folder: Path, as_json: bool) -> None:
+    """Say what a catalogue holds and what it was made with.
+
+    \b
+    Example:
+      python cli.py info catalogue
+    """
+    catalogue, card = open_catalogue_with_extractor(folder)
+    with closing(catalogue):
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        about = {name: getattr(card, name) for name in ("precision", "kept_in_f32")}
+        facts = {**asdict(catalogue.info), "bytes": size, **about}
+        facts |= {"fidelity": card.fidelity and asdict(card.fidelity), "preprocessing": asdict(card.preprocessing)}
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    facts |= {"files": ", ".join(catalogue.info.files), "fidelity": card.fidelity}
+    for name, value in facts.items():
+        click.echo(f"{name:<16} {value}")
+
+
+@click.command()
+@folder_argument
+@json_option
+def verify(folder: Path, as_json: bool) -> None:
+    """Check every file of a catalogue against its SHA-256, and that all that is in it fits together.
+
+    Names each fault on a line of its own; exit code 1 when there is one.
+
+    \b
+    Example:
+      python cli.py verify catalogue
+    """
+    with Bars(stderr) as bars:
+        faults = list(verify_catalogue(folder, bars.show))
+    if not faults:
+        try:
+            open_catalogue_with_extractor(folder)[
+                0
+            ].close()  # what remains: that the catalogue and its extractor belong together
+        except (VectorIndexError, ModelError) as error:
+            faults.append(str(error))
+    if as_json:
+        click.echo(json.dumps({"catalogue": str(folder), "faults": faults}, ensure_ascii=False))
+    elif faults:
+        click.echo("\n".join(faults))
+    else:
+        click.echo(f"{folder} is sound")
+    if faults:
+        raise click.exceptions.Exit(1)
