@@ -118,7 +118,7 @@ def measure(folder: Path, rounds: int, requests: int) -> dict[str, Any]:
     dice = random.Random(0)
     inside = InProcess(folder)
     with ExitStack() as stack, tempfile.TemporaryDirectory() as temporary:
-        servers = {"ours": stack.enter_context(serving(folder, Path(temporary) / "log", LENS_MAX_WAIT="60"))}
+        servers = {"ours": stack.enter_context(serving(folder, Path(temporary) / "log", LENS_MAX_QUEUE_SECONDS="60"))}
         servers["naive"] = stack.enter_context(naive(folder))
         for server in servers.values():
             for name in LOADS:

@@ -62,7 +62,7 @@ def _mount(path: str, folder: Path, parts: PageParts) -> Any:
 
     from demo.page import CSS, THEME, build_page
 
-    _fetch_nothing_and_print_nothing()
+    disable_downloads_and_tracebacks()
     page = build_page(parts)
     app = gradio.mount_gradio_app(
         FastAPI(openapi_url=None),
@@ -81,7 +81,7 @@ def _mount(path: str, folder: Path, parts: PageParts) -> Any:
     return app
 
 
-def _fetch_nothing_and_print_nothing() -> None:
+def disable_downloads_and_tracebacks() -> None:
     """Keep Gradio from fetching URLs that an event names, and from printing what an event that it cannot read has in it."""
     import gradio.processing_utils
     import gradio.queueing

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from index import CatalogueWriter, Entry, IndexFault, open_catalogue, start_catalogue, verify_catalogue
+from index import CatalogueWriter, Entry, VectorIndexError, open_catalogue, start_catalogue, verify_catalogue
 from index.hnsw.file import HEADER, open_hnsw_file
 
 ROOT = Path(__file__).parents[1]
@@ -132,7 +132,7 @@ def use(folder: Path, queries: np.ndarray) -> str:
             return "answered"
         finally:
             catalogue.close()
-    except IndexFault as fault:
+    except VectorIndexError as fault:
         return type(fault).__name__
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from server.api.errors import RequestFault
-from server.gateway import Admission, Held
+from server.api.errors import RequestError
+from server.gateway import Admission, BodyBudget
 from server.gateway.admission import UNMEASURED
-from server.telemetry.metrics import HELD_BYTES, Visit, begin
+from server.telemetry.metrics import REQUEST_BODY_BYTES, RequestContext, begin
 
 
 class Clock:
@@ -42,7 +42,7 @@ def test_as_much_is_let_in_as_can_be_done_in_time(clock: Clock) -> None:
     admission = measured(clock, 50)
     admission.enter(50)
     admission.enter(1)  # 50 are ahead: just a second
-    with pytest.raises(RequestFault) as raised:
+    with pytest.raises(RequestError) as raised:
         admission.enter(1)
     assert (raised.value.kind.code, raised.value.retry_after) == ("busy", 2)
     admission.leave(10, 10)
@@ -52,7 +52,7 @@ def test_as_much_is_let_in_as_can_be_done_in_time(clock: Clock) -> None:
 def test_a_large_request_is_let_in_when_little_is_ahead(clock: Clock) -> None:
     admission = measured(clock, 50)
     admission.enter(64)
-    with pytest.raises(RequestFault):
+    with pytest.raises(RequestError):
         admission.enter(1)
 
 
@@ -68,7 +68,7 @@ def test_work_that_stalls_is_noticed(clock: Clock) -> None:
     admission.enter(10)
     assert admission.wait < 0.3
     clock.now += 20
-    with pytest.raises(RequestFault):
+    with pytest.raises(RequestError):
         admission.enter(1)
 
 
@@ -79,7 +79,7 @@ def test_what_turns_out_to_be_no_work_raises_no_hopes(clock: Clock) -> None:
         clock.now += 0.001
         admission.leave(5, 0)
     admission.enter(60)
-    with pytest.raises(RequestFault):
+    with pytest.raises(RequestError):
         admission.enter(1)
 
 
@@ -87,7 +87,7 @@ def test_before_anything_is_known_a_bounded_number_is_let_in(clock: Clock) -> No
     admission = Admission(1.0, "pictures")
     for _ in range(UNMEASURED):
         admission.enter(1)
-    with pytest.raises(RequestFault):
+    with pytest.raises(RequestError):
         admission.enter(1)
     admission.leave(UNMEASURED, 0)
     admission.start_anew()
@@ -95,13 +95,13 @@ def test_before_anything_is_known_a_bounded_number_is_let_in(clock: Clock) -> No
 
 
 def test_bytes_are_held_up_to_a_limit_and_a_request_alone_is_never_refused() -> None:
-    begin(Visit())
-    held = Held(1000, HELD_BYTES)
+    begin(RequestContext())
+    held = BodyBudget(1000, REQUEST_BODY_BYTES)
     held.add(600, 900)
-    with pytest.raises(RequestFault):
+    with pytest.raises(RequestError):
         held.add(1, 500)
     held.add(400)
-    with pytest.raises(RequestFault):
+    with pytest.raises(RequestError):
         held.add(1)
     held.free()
     held.add(5000)

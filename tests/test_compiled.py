@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from index.hnsw.kernel.cpu_targets import FAMILIES, family_of
+from index.hnsw.kernel.cpu_targets import CPU_TARGETS, best_cpu_target
 from tests.serving import ROOT
 
 WARM = [sys.executable, "-c", "import index; index.warm_kernels()"]
@@ -84,11 +84,11 @@ def test_a_cache_that_was_filled_and_is_read_only_is_used(copy: Path) -> None:
 
 
 def test_it_is_compiled_for_a_family_and_not_for_one_cpu() -> None:
-    every = dict.fromkeys(FAMILIES["x86-64-v4"][0], True)
-    assert family_of(every) == ("x86-64-v4", "-prefer-256-bit")
-    assert family_of(every | {"avx512vl": False}) == ("x86-64-v3", "")
-    assert family_of(every | {"avx512f": False, "fma": False}) == ("x86-64-v2", "")
-    assert family_of({"neon": True}) is None
+    every = dict.fromkeys(CPU_TARGETS["x86-64-v4"][0], True)
+    assert best_cpu_target(every) == ("x86-64-v4", "-prefer-256-bit")
+    assert best_cpu_target(every | {"avx512vl": False}) == ("x86-64-v3", "")
+    assert best_cpu_target(every | {"avx512f": False, "fma": False}) == ("x86-64-v2", "")
+    assert best_cpu_target({"neon": True}) is None
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="families are of x86-64")
@@ -99,8 +99,8 @@ def test_code_for_every_family_is_kept_and_answers_alike(copy: Path) -> None:
     for family in ("x86-64-v3", "x86-64-v2"):
         # A CPU that has what this family needs and no more.
         play = (
-            "import llvmlite.binding as ll; from index.families import FAMILIES\n"
-            f"ll.get_host_cpu_features = lambda: dict.fromkeys(FAMILIES['{family}'][0], True)\n"
+            "import llvmlite.binding as ll; from index.families import CPU_TARGETS\n"
+            f"ll.get_host_cpu_features = lambda: dict.fromkeys(CPU_TARGETS['{family}'][0], True)\n"
             "import index, numpy as np; from numba.core import config; index.warm_kernels()\n"
             f"assert config.CPU_NAME == '{family}', config.CPU_NAME\n"
             "from pathlib import Path\n"

@@ -87,7 +87,7 @@ def test_containers_are_run_as_the_image_is_made(spec: dict[str, Any]) -> None:
     Settings.model_validate({name.removeprefix(PREFIX).lower(): value for name, value in told.items()})
     assert all(name.removeprefix(PREFIX).lower() in Settings.model_fields for name in told)
     assert told["LENS_KEYS_FILE"].startswith("/keys/")
-    assert "LENS_OPEN" not in told
+    assert "LENS_ALLOW_ANONYMOUS" not in told
 
 
 def test_compose_runs_it_likewise() -> None:

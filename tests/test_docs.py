@@ -26,9 +26,7 @@ COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) 
 
 PAGES = ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/operations.md", "benchmarks/README.md"]
 
-DOCKER_RUN = (
-    "docker run --rm -p 127.0.0.1:3000:3000 -e LENS_OPEN=1 --read-only --tmpfs /tmp --cap-drop ALL bentolens:latest"
-)
+DOCKER_RUN = "docker run --rm -p 127.0.0.1:3000:3000 -e LENS_ALLOW_ANONYMOUS=1 --read-only --tmpfs /tmp --cap-drop ALL bentolens:latest"
 # Commands that serve until they are ended, or are this very run, and the test that runs each.
 ELSEWHERE = {
     "make run": "test_make_run_serves_the_samples",

@@ -41,7 +41,7 @@ def connected(server: Server) -> int:
 def test_no_request_is_lost_under_load(workers: str, catalogue: Path, photos: list[Path], tmp_path: Path) -> None:
     pictures = [path.read_bytes() for path in photos[:20]]
     took = []
-    with serving(catalogue, tmp_path / "log", LENS_WORKERS=workers, LENS_MAX_WAIT="30") as server:
+    with serving(catalogue, tmp_path / "log", LENS_WORKERS=workers, LENS_MAX_QUEUE_SECONDS="30") as server:
         counts = hammer(server.url, pictures, 32, lambda: took.append(stop(server)), seconds=2)
     assert took[0] < STOP_SECONDS
     assert counts["lost"] == 0, counts
@@ -74,7 +74,7 @@ def test_a_worker_that_is_told_to_stop_leaves_the_others_at_work(
 
 
 def test_what_cannot_be_answered_in_time_is_told_so(catalogue: Path, photos: list[Path], tmp_path: Path) -> None:
-    told = {"LENS_STOP": "0", "LENS_MAX_IMAGES": "1000", "LENS_CACHE": "0"}
+    told = {"LENS_SHUTDOWN_SECONDS": "0", "LENS_MAX_IMAGES": "1000", "LENS_CACHE": "0"}
     with serving(catalogue, tmp_path / "log", **told) as server, ThreadPoolExecutor(1) as pool:
         pictures = [path.read_bytes() + bytes([turn]) for turn in range(16) for path in photos]  # seconds of work
         asked = pool.submit(server.search, *pictures)

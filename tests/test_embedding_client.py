@@ -15,8 +15,8 @@ import pytest
 from _bentoml_impl.client.proxy2 import AsyncClient, SessionManager
 from bentoml._internal.marshal.dispatcher import Optimizer
 
-from server.api.errors import RequestFault
-from server.runtime.extractor_client import EmbeddingClient, batch_without_waiting
+from server.api.errors import RequestError
+from server.runtime.extractor_client import EmbeddingClient, disable_batch_wait
 
 PIXELS = np.zeros((2, 4, 4, 3), np.uint8)
 
@@ -38,9 +38,9 @@ def test_sessions_are_kept() -> None:
 
 
 def test_upstreams_batcher_still_waits_and_ours_does_not() -> None:
-    """Fails when upstream's wait changes: then see whether batch_without_waiting is still needed."""
+    """Fails when upstream's wait changes: then see whether disable_batch_wait is still needed."""
     assert "self.wait = max(0, _o_w)" in inspect.getsource(Optimizer.trigger_refresh)
-    batch_without_waiting()
+    disable_batch_wait()
     optimizer = Optimizer(60)
     for _ in range(20):
         optimizer.log_outbound(n=32, wait=8.0, duration=0.5)
@@ -75,7 +75,7 @@ def test_vectors_and_batch_sizes_come_apart() -> None:
 def test_a_connection_closed_under_a_call_is_tried_once_more() -> None:
     vectors, _ = asyncio.run(answering(aiohttp.ServerDisconnectedError(), ROWS).embed(PIXELS))
     assert len(vectors) == 2
-    with pytest.raises(RequestFault, match="closed the connection"):
+    with pytest.raises(RequestError, match="closed the connection"):
         asyncio.run(answering(aiohttp.ServerDisconnectedError(), aiohttp.ServerDisconnectedError(), ROWS).embed(PIXELS))
 
 
@@ -83,6 +83,6 @@ def test_a_connection_closed_under_a_call_is_tried_once_more() -> None:
     "error", [bentoml.exceptions.ServiceUnavailable("busy"), TimeoutError(), aiohttp.ClientPayloadError()]
 )
 def test_an_extractor_that_does_not_answer_is_a_503(error: Exception) -> None:
-    with pytest.raises(RequestFault) as raised:
+    with pytest.raises(RequestError) as raised:
         asyncio.run(answering(error, ROWS).embed(PIXELS))
     assert raised.value.kind.status == 503

@@ -20,9 +20,9 @@ from ingest.sources import SourceSamples, find_sources
 from model import (
     DamagedExtractor,
     Extractor,
+    FidelityError,
     Limits,
     NotExportable,
-    NotTrue,
     build_extractor,
     open_engine,
     read_card,
@@ -32,7 +32,7 @@ from model.card import Wanted, write_card
 from model.engines.openvino import cpu_has_bf16
 from model.engines.torch import TorchEngine
 from model.export import export
-from model.fidelity import FLOORS, check_golden, compare, misses
+from model.fidelity import FLOORS, check_golden, compare, shortfall
 from tests.conftest import MODEL
 from tests.serving import ROOT
 
@@ -63,7 +63,7 @@ def test_auto_is_bf16_as_far_as_it_is_true(extractor: Extractor, reference: Torc
     card = extractor.card
     assert card.precision == "bf16"
     assert card.fidelity is not None
-    assert misses(compare(reference.embed(pixels), extractor.embed(pixels)), "bf16") is None
+    assert shortfall(compare(reference.embed(pixels), extractor.embed(pixels)), "bf16") is None
     # In bf16 throughout, this model falls short: its depthwise convolutions are kept in float32.
     assert card.kept_in_f32 == 16
     engine = extractor.engine
@@ -95,7 +95,7 @@ def test_int8_is_calibrated_and_held_to_its_floor(photos: list[Path], tmp_path: 
 def test_a_precision_that_is_not_true_is_refused_with_the_one_to_choose(
     reference: TorchEngine, pixels: np.ndarray, tmp_path: Path
 ) -> None:
-    with pytest.raises(NotTrue, match=r"in int8 is not true .* overlap 0\.\d+ is below 0\.93 .*--precision bf16"):
+    with pytest.raises(FidelityError, match=r"in int8 is not true .* overlap 0\.\d+ is below 0\.93 .*--precision bf16"):
         export(reference, tmp_path, "int8", pixels)
 
 
@@ -187,7 +187,7 @@ def test_golden_pictures_that_drift_are_told(folder: Path) -> None:
     weights = bytearray((folder / "graph.bin").read_bytes())
     weights[100_000:200_000] = bytes(100_000)
     (folder / "graph.bin").write_bytes(weights)
-    with pytest.raises(NotTrue, match=r"no longer gives the vectors .* cosine -?0\.\d+"):
+    with pytest.raises(FidelityError, match=r"no longer gives the vectors .* cosine -?0\.\d+"):
         check_golden(open_engine(folder), folder)
 
 
@@ -222,7 +222,7 @@ def test_fidelity_is_what_its_docstring_says() -> None:
     twins = np.repeat(many[:2], 20, axis=0)  # any ten of nineteen equals are the nearest
     assert compare(twins, twins).overlap == 1
     assert compare(many[:1], many[:1]).overlap == 1
-    assert misses(compare(many, many * np.float32("nan")), "int8") is not None
+    assert shortfall(compare(many, many * np.float32("nan")), "int8") is not None
 
 
 def test_a_model_that_cannot_be_exported_is_named(

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from model import ImageTooLarge
-from server.api.errors import RequestFault
-from server.gateway import Fetcher, url_fetcher
+from server.api.errors import RequestError
+from server.gateway import UrlFetcher, url_fetcher
 from server.gateway.url_fetcher import is_public
 from tests.serving import Server, free_port, serving
 
@@ -149,14 +149,14 @@ def internet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def fetch(url: str, hosts: str | None = f"*:{PORT},*", resolve: Any = socket.getaddrinfo, **more: Any) -> bytes:
     async def run() -> bytes:
-        return await Fetcher(hosts, more.get("seconds", 3), more.get("max_bytes", 1000), resolve).fetch(url)
+        return await UrlFetcher(hosts, more.get("seconds", 3), more.get("max_bytes", 1000), resolve).fetch(url)
 
     seen.clear()
     return asyncio.run(run())
 
 
 def code_of(url: str, **more: Any) -> str:
-    with pytest.raises(RequestFault) as raised:
+    with pytest.raises(RequestError) as raised:
         fetch(url, **more)
     return raised.value.kind.code
 
@@ -212,7 +212,7 @@ def test_a_name_that_changes_its_address_is_asked_once_and_the_connection_goes_t
 
 def test_the_socket_itself_is_made_for_public_addresses_only() -> None:
     for address in ("127.0.0.1", "::1", "10.0.0.1"):
-        with pytest.raises(RequestFault):
+        with pytest.raises(RequestError):
             url_fetcher._public_socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80)))
 
 

@@ -12,10 +12,10 @@ import bentoml
 import httpx
 import pytest
 
-from server.api.errors import RequestFault
-from server.gateway import Access, Rates
-from server.gateway.auth import Key, KeyRing, read_keys
-from settings import Settings, SettingsFault
+from server.api.errors import RequestError
+from server.gateway import Access, RateLimiter
+from server.gateway.auth import ApiKeys, Key, read_keys
+from settings import Settings, SettingsError
 from tests.serving import Server, eventually, serving
 
 READER, WRITER, SLOW = "reader-0123456789abcdef", "writer-0123456789abcdef", "slow-0123456789abcdef"
@@ -52,10 +52,10 @@ def test_keys_are_read_from_lines() -> None:
     ],
 )
 def test_a_wrong_line_is_named_and_its_key_is_not_told(line: str, told: str) -> None:
-    with pytest.raises(SettingsFault, match=told) as raised:
+    with pytest.raises(SettingsError, match=told) as raised:
         read_keys(line.replace(";", "\n"))
     assert READER not in str(raised.value)
-    with pytest.raises(SettingsFault, match="LENS_KEYS: "):
+    with pytest.raises(SettingsError, match="LENS_KEYS: "):
         Access(Settings(keys=line))
 
 
@@ -65,7 +65,7 @@ def test_a_file_of_keys_is_read_again_when_it_changes_and_kept_when_it_breaks(
     monkeypatch.setattr("server.gateway.auth.LOOK_SECONDS", 0)
     file = tmp_path / "keys"
     file.write_text(f"shop read {READER}")
-    ring = KeyRing(None, file)
+    ring = ApiKeys(None, file)
     assert ring.find(READER)
     file.write_text(f"shop read {WRITER}")
     assert (ring.find(READER) is None, ring.find(WRITER) is None) == (True, False)
@@ -75,19 +75,19 @@ def test_a_file_of_keys_is_read_again_when_it_changes_and_kept_when_it_breaks(
     assert ring.find(WRITER)
     file.write_text("# nobody any more")
     assert not ring.find(WRITER)
-    with pytest.raises(SettingsFault, match="cannot be read"):
-        KeyRing(None, tmp_path / "missing")
+    with pytest.raises(SettingsError, match="cannot be read"):
+        ApiKeys(None, tmp_path / "missing")
 
 
 def test_a_service_with_no_key_at_all_is_not_started(tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("# nobody\n")
     for settings in (Settings(keys=";"), Settings(keys_file=tmp_path / "keys")):
-        with pytest.raises(SettingsFault, match="have no key"):
+        with pytest.raises(SettingsError, match="have no key"):
             Access(settings)
 
 
 def refused(access: Access, client: str | None, headers: dict[str, str], scope: str = "read") -> str:
-    with pytest.raises(RequestFault) as raised:
+    with pytest.raises(RequestError) as raised:
         access.admit(client, headers, scope)
     return f"{int(raised.value.kind.status)} {raised.value.kind.code}"
 
@@ -114,7 +114,7 @@ def test_without_keys_only_this_machine_is_answered() -> None:
     for client, headers in refusals:
         assert refused(access, client, headers) == "401 key_required"
     Access(Settings(open=True)).admit("192.168.0.7", {"host": "evil.example"}, "write")
-    with pytest.raises(SettingsFault, match="LENS_OPEN=1 answers everyone"):
+    with pytest.raises(SettingsError, match="LENS_ALLOW_ANONYMOUS=1 answers everyone"):
         Access(Settings(open=True, keys=f"shop read {READER}"))
 
 
@@ -148,15 +148,15 @@ def test_signing_in_lasts_as_long_as_its_key(tmp_path: Path, monkeypatch: pytest
     name, until, seal = kept.split(":")
     later = f"{name}:{int(until) + 1}:{seal}"
     for forged in (later, f"importer:{until}:{seal}", f"{name}:1:{seal}", f"{name}:{until}:", ":", "\u00fc:9:\u00fc"):
-        with pytest.raises(RequestFault):
+        with pytest.raises(RequestError):
             access.admit(None, {}, "read", forged)
     with monkeypatch.context() as tomorrow:
         now = time.time() + 13 * 3600
         tomorrow.setattr("server.gateway.auth.time.time", lambda: now)
-        with pytest.raises(RequestFault):
+        with pytest.raises(RequestError):
             access.admit(None, {}, "read", kept)
     file.write_text(f"shop read {READER}x")
-    with pytest.raises(RequestFault):
+    with pytest.raises(RequestError):
         access.admit(None, {}, "read", kept)
 
 
@@ -165,23 +165,23 @@ def test_a_rate_is_kept_by_all_processes_together(tmp_path: Path, monkeypatch: p
     # That clock alone: one that can be set back would keep a key out for as long.
     monkeypatch.setattr("server.gateway.rate_limit.time", SimpleNamespace(monotonic=lambda: now))
     key = Key("shop", frozenset({"read"}), b"a" * 32, 10.0)
-    one, other = Rates(tmp_path / "rates"), Rates(tmp_path / "rates")
+    one, other = RateLimiter(tmp_path / "rates"), RateLimiter(tmp_path / "rates")
     for turn in range(10):  # a second's worth at once
         (one, other)[turn % 2].charge(key, 1, refuse=True)
-    with pytest.raises(RequestFault) as raised:
+    with pytest.raises(RequestError) as raised:
         other.charge(key, 1, refuse=True)
     assert raised.value.retry_after == 1
     now += 0.1  # and what comes in meanwhile
     other.charge(key, 1, refuse=True)
-    with pytest.raises(RequestFault):
+    with pytest.raises(RequestError):
         one.charge(key, 1, refuse=True)
     one.charge(key, 50, refuse=False)  # what a request turned out to have delays the next one
-    with pytest.raises(RequestFault) as raised:
+    with pytest.raises(RequestError) as raised:
         other.charge(key, 1, refuse=True)
     assert raised.value.retry_after == 6
     slow = Key("slow", frozenset(), b"c" * 32, 0.5)
     one.charge(slow, 1, refuse=True)
-    with pytest.raises(RequestFault):
+    with pytest.raises(RequestError):
         other.charge(slow, 1, refuse=True)
     one.charge(Key("free", frozenset(), b"b" * 32), 10**9, refuse=True)
 
@@ -191,15 +191,15 @@ def test_nothing_is_lost_of_what_many_charge_at_once(tmp_path: Path, monkeypatch
     key = Key("shop", frozenset({"read"}), b"a" * 32, 10.0)
 
     def charge(_: int) -> None:
-        rates = Rates(tmp_path / "rates")  # as each process has one
+        rates = RateLimiter(tmp_path / "rates")  # as each process has one
         for _ in range(200):
             rates.charge(key, 1, refuse=False)
 
     charge(0)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(charge, range(7)))
-    with pytest.raises(RequestFault) as raised:
-        Rates(tmp_path / "rates").charge(key, 1, refuse=True)
+    with pytest.raises(RequestError) as raised:
+        RateLimiter(tmp_path / "rates").charge(key, 1, refuse=True)
     assert raised.value.retry_after == 160  # 1,600 and one more at ten a second, but for the second's worth at once
 
 

@@ -20,8 +20,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from index import Neighbours
-from server.gateway import RecallWatch
-from server.telemetry.metrics import AsJson, Visit, begin
+from server.gateway import RecallMonitor
+from server.telemetry.metrics import JsonFormatter, RequestContext, begin
 from tests.serving import ROOT, Server, eventually, serving
 
 
@@ -48,8 +48,8 @@ def test_metrics_add_up_whoever_answers(workers: str, catalogue: Path, photos: l
         assert found["bentolens_requests_total route=/search status=200"] == 4
         assert found["bentolens_requests_total route=/search status=415"] == 1
         assert found["bentolens_requests_total route=none status=404"] == 1
-        assert found["bentolens_asked_total route=/search"] == 4 * 7 + 1
-        assert found["bentolens_asked_total route=/query"] == 2
+        assert found["bentolens_request_items_total route=/search"] == 4 * 7 + 1
+        assert found["bentolens_request_items_total route=/query"] == 2
         assert found["bentolens_errors_total code=unsupported_image"] == 5
         assert found["bentolens_errors_total code=no_such_route"] == 1
         embedded = {how: found[f"bentolens_pictures_total embedding={how}"] for how in ("computed", "remembered")}
@@ -61,7 +61,7 @@ def test_metrics_add_up_whoever_answers(workers: str, catalogue: Path, photos: l
             assert found[f"bentolens_step_seconds_count step={step}"] > 0, step
         assert found["bentolens_request_seconds_count route=/search"] == 5
         assert (found["bentolens_items"], found["bentolens_generation"]) == (59, 1)
-        assert (found["bentolens_pictures_in_flight"], found["bentolens_held_bytes"]) == (0, 0)
+        assert (found["bentolens_pictures_in_flight"], found["bentolens_request_body_bytes"]) == (0, 0)
         eventually(lambda: scraped(server)["bentolens_recall_queries_total"] > 0, "no query was answered again")
         assert scraped(server)["bentolens_recall_at_k"] == 1  # of 59 items an ef of 128 finds all
 
@@ -127,10 +127,10 @@ def test_log_lines_are_json_with_the_requests_id_and_no_picture(
 
 
 def test_a_line_has_what_is_known_of_the_request() -> None:
-    begin(Visit(request_id="abc"))
+    begin(RequestContext(request_id="abc"))
     record = logging.LogRecord("bentoml.access", logging.INFO, "", 0, "said \n %s", ("this",), None)
     record.route, record.status = "/search", 200
-    line = json.loads(AsJson().format(record))
+    line = json.loads(JsonFormatter().format(record))
     assert (line["request_id"], line["message"], line["status"]) == ("abc", "said \n this", 200)
 
 
@@ -139,7 +139,7 @@ def recall_of(truth: list[tuple[int, float]], scores: list[float], k: int, witho
         labels, cosines = zip(*truth[:count], strict=True)
         return [Neighbours(np.array(labels), 1 - np.array(cosines, np.float32))]
 
-    return RecallWatch(search_exactly, 1).recall(np.zeros(2, np.float32), scores, k, without)
+    return RecallMonitor(search_exactly, 1).recall(np.zeros(2, np.float32), scores, k, without)
 
 
 def test_recall_counts_what_was_missed_and_takes_equals_for_equal() -> None:
@@ -172,7 +172,7 @@ def test_the_dashboard_asks_only_for_metrics_that_there_are(server: Server, phot
     look(dashboard)
     assert asked <= there, asked - there
     ours = {name for name in there if name.startswith("bentolens_")}
-    assert ours - asked <= {"bentolens_held_bytes", "bentolens_recall_queries"}  # the others are all shown
+    assert ours - asked <= {"bentolens_request_body_bytes", "bentolens_recall_queries"}  # the others are all shown
 
 
 def test_traces_go_where_bentoml_is_told_to_send_them(catalogue: Path, photos: list[Path], tmp_path: Path) -> None:

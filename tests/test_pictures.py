@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from model import ImageFault, ImageTooLarge, Limits, UnreadableImage, UnsupportedImage, read_picture, thumbnail
+from model import ImageError, ImageTooLarge, Limits, UnreadableImage, UnsupportedImage, read_picture, thumbnail
 
 RED = (200, 30, 40)
 
@@ -142,7 +142,7 @@ def test_an_empty_file_says_so() -> None:
 def test_a_truncated_file_is_refused_by_name(format_: str) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     data = encoded(noise, format_)
-    with pytest.raises(ImageFault):
+    with pytest.raises(ImageError):
         read_picture(data[: len(data) // 2])
 
 
@@ -176,7 +176,7 @@ def test_mutated_files_raise_nothing_but_image_faults(photos: list[Path]) -> Non
         for _ in range(60):
             data = original.copy()
             data[rng.integers(0, len(data), 12)] = rng.integers(0, 256, 12, dtype=np.uint8)
-            with contextlib.suppress(ImageFault):
+            with contextlib.suppress(ImageError):
                 read_picture(data.tobytes())
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from settings import Settings, SettingsFault, read_settings, usable_cores
+from settings import Settings, SettingsError, read_settings, usable_cores
 
 
 def test_variables_are_read_and_an_empty_one_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,7 +27,7 @@ def test_a_value_that_cannot_be_is_named_with_its_variable(
     name: str, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, text)
-    with pytest.raises(SettingsFault, match=f"^{name}='{text}' cannot be used: "):
+    with pytest.raises(SettingsError, match=f"^{name}='{text}' cannot be used: "):
         read_settings()
 
 
@@ -55,7 +55,7 @@ def test_a_containers_limit_counts_as_its_cores(told: str, cores: int | None, tm
 )
 def test_what_a_setting_cannot_be_is_said(name: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"LENS_{name.upper()}", value)
-    with pytest.raises(SettingsFault) as raised:
+    with pytest.raises(SettingsError) as raised:
         read_settings()
     assert f"LENS_{name.upper()}='{value}'" in str(raised.value)
     assert told in str(raised.value)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from index import WrongFilter
+from index import InvalidFilter
 from index.filters import COMPARISONS, compile_filter, parse_filter
 
 ITEMS: list[dict[str, Any]] = [
@@ -210,7 +210,7 @@ def deep(levels: int) -> dict[str, Any]:
     ids=lambda value: None if isinstance(value, str) else "where",
 )
 def test_a_wrong_filter_is_refused_at_its_place(where: object, message: str) -> None:
-    with pytest.raises(WrongFilter, match=f"^{message}"):
+    with pytest.raises(InvalidFilter, match=f"^{message}"):
         compile_filter(where)
 
 
@@ -218,7 +218,7 @@ def test_a_name_that_is_there_twice_loses_no_condition_silently() -> None:
     assert parse_filter('{"width": {"$gt": 1}, "label": "a"}') == {"width": {"$gt": 1}, "label": "a"}
     many = ", ".join(f'"{n}": 1' for n in range(200_000))
     for text in ('{"a": 1, "a": 2}', '{"b": {"a": 1, "a": 2}}', f'{{{many}, "a": 1, "a": 1}}'):
-        with pytest.raises(WrongFilter, match=r"where: this is not JSON .'a' is there twice in one object"):
+        with pytest.raises(InvalidFilter, match=r"where: this is not JSON .'a' is there twice in one object"):
             parse_filter(text)
 
 

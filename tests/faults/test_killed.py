@@ -53,12 +53,12 @@ def test_what_a_killed_door_held_is_held_no_more(catalogue: Path, tmp_path: Path
                 "POST /query HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9999999"
             )
             connection.sendall(head.encode() + b"\r\n\r\n" + bytes(10**6))
-            eventually(lambda: "bentolens_held_bytes 0.0" not in metrics(server), "nothing is held")
+            eventually(lambda: "bentolens_request_body_bytes 0.0" not in metrics(server), "nothing is held")
             door.kill()
         eventually(
             lambda: door not in server.workers("ImageSearch") and status(server) == 200, "it has not come back", 20
         )
-        assert "bentolens_held_bytes 0.0" in metrics(server)
+        assert "bentolens_request_body_bytes 0.0" in metrics(server)
 
 
 def status(server: Server) -> int:

@@ -32,7 +32,7 @@ def test_a_rush_is_refused_in_part_and_nothing_is_left_of_it(
     workers: str, catalogue: Path, photos: list[Path], tmp_path: Path
 ) -> None:
     pictures = [photo.read_bytes() for photo in photos[:20]]
-    with serving(catalogue, tmp_path / "log", LENS_WORKERS=workers, LENS_MAX_WAIT="0.2") as server:
+    with serving(catalogue, tmp_path / "log", LENS_WORKERS=workers, LENS_MAX_QUEUE_SECONDS="0.2") as server:
         for _ in range(3):
             rush(server, pictures, 64)  # until the rate is known
         answers = rush(server, pictures, 400)
@@ -43,12 +43,12 @@ def test_a_rush_is_refused_in_part_and_nothing_is_left_of_it(
         assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
         assert server.search(pictures[0] + b"afterwards", k=1).status_code == 200
         assert "bentolens_pictures_in_flight 0.0" in httpx.get(f"{server.url}/metrics").text
-        assert "bentolens_held_bytes 0.0" in httpx.get(f"{server.url}/metrics").text
+        assert "bentolens_request_body_bytes 0.0" in httpx.get(f"{server.url}/metrics").text
 
 
 def test_what_needs_no_embedding_is_answered_all_the_while(catalogue: Path, photos: list[Path], tmp_path: Path) -> None:
     pictures = [photo.read_bytes() for photo in photos[:20]]
-    with serving(catalogue, tmp_path / "log", LENS_MAX_WAIT="0.05") as server:
+    with serving(catalogue, tmp_path / "log", LENS_MAX_QUEUE_SECONDS="0.05") as server:
         server.search(pictures[0])
         for _ in range(3):
             rush(server, pictures, 64)
@@ -86,7 +86,9 @@ def test_bodies_are_held_up_to_a_limit(catalogue: Path, photos: list[Path], tmp_
                 return (await client.post(f"{server.url}/search", content=body(), headers=form)).status_code
 
         def held() -> float:
-            (line,) = re.findall(r"^bentolens_held_bytes (.*)", httpx.get(f"{server.url}/metrics").text, re.MULTILINE)
+            (line,) = re.findall(
+                r"^bentolens_request_body_bytes (.*)", httpx.get(f"{server.url}/metrics").text, re.MULTILINE
+            )
             return float(line)
 
         async def together() -> tuple[int, list[int]]:

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from server.api.errors import RequestFault
+from server.api.errors import RequestError
 from server.gateway import Access, PageRules
 from server.gateway.demo_access import cookie_of
 from settings import Settings
@@ -152,11 +152,11 @@ def test_a_full_disk_takes_no_uploads(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
     assert asyncio.run(rules.answer(scope, {"content-length": "1000"}, nothing)) is None
     (tmp_path / "kept").write_bytes(bytes(99_500_000))  # of earlier uploads
-    with pytest.raises(RequestFault, match="no room for uploads"):
+    with pytest.raises(RequestError, match="no room for uploads"):
         asyncio.run(rules.answer(scope, {"content-length": "1000"}, nothing))
     (tmp_path / "kept").unlink()
     assert asyncio.run(rules.answer(scope, {"content-length": "1000"}, nothing)) is None
     monkeypatch.setattr("server.gateway.demo_access.shutil.disk_usage", lambda _: type("Usage", (), {"free": 10**6}))
-    with pytest.raises(RequestFault, match="no room for uploads") as raised:
+    with pytest.raises(RequestError, match="no room for uploads") as raised:
         asyncio.run(rules.answer(scope, {"content-length": "1000"}, nothing))
     assert (raised.value.kind.status, raised.value.retry_after) == (429, 60)
