@@ -23,7 +23,7 @@ from benchmarks.data import Case
 from benchmarks.report import arguments, deliver, ratio, table
 from benchmarks.service import memory_mb
 from tests.contained import IMAGE, contained, image
-from tests.hammer import hammer
+from tests.soak.hammer import hammer
 from tests.serving import serving
 
 REQUESTS = 100

@@ -24,7 +24,7 @@ from typing import Any
 from benchmarks.catalogues import catalogue_over, photos_to_send
 from benchmarks.data import Case
 from benchmarks.report import arguments, deliver, table
-from tests.faults.killing import kill_under_load
+from tests.soak.killing import kill_under_load
 from tests.serving import ROOT, Server, serving
 
 TIMES = 4

@@ -21,7 +21,7 @@ export BENTOML_HOME=$PWD/.cache/bentoml
 rm -rf "$BENTOML_HOME"
 make --no-print-directory container BACKEND=buildah BASE_IMAGE="$base" IMAGE="$BENTOLENS_IMAGE" \
   CONTAINERIZE="--opt isolation=chroot --opt network=host --opt layers"
-tests="tests/test_container.py tests/test_service.py tests/test_requests.py tests/test_page.py tests/test_draining.py tests/faults/test_killed.py"
+tests="tests/test_container.py tests/server/test_service.py tests/server/test_requests.py tests/demo/test_page.py tests/server/test_shutdown.py tests/soak/test_killed.py"
 # One address of the open internet is this machine's own there: the tests of URLs need a public host.
 offline() { unshare --net bash -c 'ip link set lo up && ip addr add 93.184.215.14/32 dev lo && exec "$@"' - .venv/bin/python -m "$@"; }
 # shellcheck disable=SC2086

@@ -22,7 +22,7 @@ from index import (
 )
 from index.hnsw.file import HEADER
 from index.hnsw.planner import UNBOUNDED, plan
-from tests.test_reader import DIM, K, build, clusters
+from tests.index.test_mapped_index import DIM, K, build, clusters
 
 COUNT = 5000
 SHARES = (1.0, 0.5, 0.1, 0.01, 0.001)

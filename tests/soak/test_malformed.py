@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.malformed import attack
+from tests.soak.malformed import attack
 from tests.serving import Server, serving
 
 

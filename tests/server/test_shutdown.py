@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.hammer import FORM, HEAD, hammer
+from tests.soak.hammer import FORM, HEAD, hammer
 from tests.serving import Server, eventually, serving
 
 STOP_SECONDS = 10

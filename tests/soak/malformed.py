@@ -1,6 +1,6 @@
 """Send a served process requests that are broken in seeded ways, and count what became of them.
 
-    python -m tests.faults.malformed CATALOGUE PHOTO --count 12000
+    python -m tests.soak.malformed CATALOGUE PHOTO --count 12000
 
 Whatever is sent, no answer may be a 5xx, none may tell of the service's insides, and no process may be lost.
 """
@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.faults.breaking import Breaker, Broken
+from tests.soak.breaking import Breaker, Broken
 from tests.serving import ROOT, Server, serving
 
 THREADS = 8

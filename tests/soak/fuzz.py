@@ -1,6 +1,6 @@
 """Damage the files of a catalogue in seeded ways, and see that each is answered, refused by name, and found by verify.
 
-    python -m tests.fuzz --count 10000
+    python -m tests.soak.fuzz --count 10000
 
 Everything is done in a child process: when a damaged file ends it, the parent counts that and goes on behind it. With
 --bounds the child runs with numba's bounds checks, so that a read outside an array is an error even where it would have
@@ -174,7 +174,7 @@ def fuzz(count: int, *, bounds: bool = False) -> Counter[str]:
         start = 0
         while start < count:
             folder = tempfile.mkdtemp(dir=scratch)
-            command = [sys.executable, "-m", "tests.fuzz", "--child", folder, str(start), str(count)]
+            command = [sys.executable, "-m", "tests.soak.fuzz", "--child", folder, str(start), str(count)]
             done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True)
             lines = [json.loads(line) for line in done.stdout.splitlines()]
             for line in lines:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.faults.killing import kill_under_load
+from tests.soak.killing import kill_under_load
 from tests.serving import Server, eventually, serving
 
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
-from tests.faults.breaking import FORM, IMAGES, multipart
+from tests.soak.breaking import FORM, IMAGES, multipart
 from tests.serving import Server, eventually, serving
 
 THREADS = 8
