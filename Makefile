@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
 WARM := $(VENV)/.warm
 SAMPLES := .cache/samples
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 PHOTOS ?= $(SAMPLES)
 MODEL ?= $(if $(filter $(SAMPLES),$(PHOTOS)),tf_efficientnet_lite0,resnet50.tv_in1k)
 WEIGHTS ?=
 PORT ?= 3000
+# Where to take torch and torchvision from, in place of PyPI: PyTorch's index of CPU builds saves 5 GB of CUDA.
+TORCH_INDEX ?=
 # What make container builds with, and calls it: BENTOFILE, BACKEND, BASE_IMAGE, CONTAINERIZE="--opt ...".
 BENTOFILE ?= bentofile.yaml
 BACKEND ?= docker
@@ -23,21 +27,27 @@ export BENTOML_DO_NOT_TRACK := True
 export GRADIO_ANALYTICS_ENABLED := False
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup run catalogue rebuild samples container container-test test lint format bench audit pins clean
+.PHONY: help setup run catalogue rebuild samples container container-test test soak lint format docs bench audit pins clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "  make run PHOTOS=~/Pictures [MODEL=resnet50.tv_in1k] [WEIGHTS=FILE] [PORT=3000]"
+	@echo "  make run PHOTOS=~/Pictures [MODEL=resnet50.tv_in1k] [WEIGHTS=FILE] [PORT=3000] [TORCH_INDEX=URL]"
 	@echo "  make container [CATALOGUE=DIR] [BENTOFILE=bentofile.gpu.yaml] [BACKEND=docker|podman|buildah] [IMAGE=NAME:TAG] [BASE_IMAGE=NAME:TAG]"
 
-setup: $(WARM) samples  ## everything that running and testing need, into .venv and .cache
+setup: $(WARM) samples  ## everything that running needs, into .venv and .cache
 
 $(READY): pyproject.toml requirements.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: BentoLens needs Python 3.11 or newer; give one with PYTHON=..." >&2; exit 1; }
 	@command -v c++ >/dev/null || { echo "error: a C++ compiler is needed to build hnswlib (Debian: apt-get install g++ python3-dev)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt ".[build,dev,bench]"
+	$(if $(TORCH_INDEX),$(PIP) --index-url $(TORCH_INDEX) $$(sed -nE 's/^ *"(torch(vision)?==[^"]+)",$$/\1/p' pyproject.toml))
+	$(PIP) --constraint constraints.txt ".[build]"
+	@touch $@
+
+# What tests and benchmarks need beyond that.
+$(READY_DEV): $(READY)
+	$(PIP) --constraint constraints.txt ".[build,dev,bench]"
 	@touch $@
 
 # The search kernel, compiled whenever its source has changed, so that no server compiles it.
@@ -85,27 +95,33 @@ container: $(WARM) $(if $(filter command line environment,$(origin CATALOGUE)),,
 	    $(if $(BASE_IMAGE),--opt build-arg=BASE_IMAGE=$(BASE_IMAGE)) $(CONTAINERIZE)
 
 container-test:  ## build the image of the samples, run it without a network, and test it (needs root)
-	@$(MAKE) --no-print-directory setup browser
+	@$(MAKE) --no-print-directory setup $(READY_DEV) browser
 	@tests/container_test.sh
 
-test: setup browser lint $(DECODERS)/.ready  ## set up, lint, check types and run every test
-	$(BIN)/python -m pytest
+test: setup browser lint  ## set up, lint, check types and run every test but the long ones, two at a time
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not soak"
+
+soak: setup $(READY_DEV) browser $(DECODERS)/.ready  ## the long tests, one at a time: memory, overload, kills, floods, benchmarks
+	$(BIN)/python -m pytest -m soak
 
 browser:
 	@command -v chromium >/dev/null || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
 	  else echo "error: the page's tests need Chromium (Debian: sudo apt-get install chromium)" >&2; exit 1; fi; }
 
-lint: $(READY)  ## ruff and mypy
+lint: $(READY_DEV)  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(READY)  ## let ruff mend what it can
+format: $(READY_DEV)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup  ## the benchmarks, quickly; benchmarks/README.md has the full runs
+docs: $(READY)  ## write the generated parts of docs/
+	$(BIN)/python docs/generate.py
+
+bench: setup $(READY_DEV)  ## the benchmarks, quickly; benchmarks/README.md has the full runs
 	$(BIN)/python -m benchmarks.index_speed --quick
 	$(BIN)/python -m benchmarks.filters --quick
 	$(BIN)/python -m benchmarks.index_memory --quick
@@ -116,7 +132,7 @@ bench: setup  ## the benchmarks, quickly; benchmarks/README.md has the full runs
 	$(BIN)/python -m benchmarks.build_rate --quick
 	$(BIN)/python -m benchmarks.overload --quick
 
-audit: $(READY)  ## ask PyPI's advisories about every pinned package (needs its API)
+audit: $(READY_DEV)  ## ask PyPI's advisories about every pinned package (needs its API)
 	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 pins:  ## write constraints.txt anew from what is installed

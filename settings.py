@@ -37,7 +37,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    catalogue: Path | None = Field(None, description="the catalogue folder to serve; without it, the one in the bento")
+    catalogue: Path | None = Field(
+        None, description="the catalogue folder to serve", json_schema_extra={"default_text": "the one in the bento"}
+    )
     k: Positive = Field(10, description="hits for each query when the request names no k")
     max_k: Positive = Field(1000, description="the largest k a request may ask for")
     ef: Positive = Field(128, description="how widely the graph is searched: more is truer and slower")
@@ -47,10 +49,22 @@ class Settings(BaseModel):
     # Pillow itself refuses pictures of more than 178,956,970 pixels.
     max_pixels: int = Field(100_000_000, ge=1, le=178_956_970, description="pixels of one picture, decoded")
     engine: EngineName = Field("openvino", description="what runs the network: openvino (CPU), or torch (GPU)")
-    workers: Positive = Field(max(1, CORES // 4), description="processes that take requests")
+    workers: Positive = Field(
+        max(1, CORES // 4),
+        description="processes that take requests",
+        json_schema_extra={"default_text": "one for every 4 cores"},
+    )
     extractor_workers: Positive = Field(1, description="processes that run the network")
-    threads: Positive = Field(CORES, description="threads that the network computes with, in all of them together")
-    decode_threads: Positive = Field(CORES, description="threads that decode pictures, in each process")
+    threads: Positive = Field(
+        CORES,
+        description="threads that the network computes with, in all processes together",
+        json_schema_extra={"default_text": "one for each core"},
+    )
+    decode_threads: Positive = Field(
+        CORES,
+        description="threads that decode pictures, in each process",
+        json_schema_extra={"default_text": "one for each core"},
+    )
     max_batch: int = Field(32, ge=2, description="pictures in one batch of the network")
     cache: int = Field(4096, ge=0, description="recent pictures whose embeddings each process keeps; 0 for none")
     timeout: Positive = Field(60, description="seconds after which a request is cancelled (503)")

@@ -23,8 +23,8 @@ from benchmarks.data import Case
 from benchmarks.report import arguments, deliver, ratio, table
 from benchmarks.service import memory_mb
 from tests.contained import IMAGE, contained, image
-from tests.soak.hammer import hammer
 from tests.serving import serving
+from tests.soak.hammer import hammer
 
 REQUESTS = 100
 CLIENTS = 32

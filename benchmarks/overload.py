@@ -24,8 +24,8 @@ from typing import Any
 from benchmarks.catalogues import catalogue_over, photos_to_send
 from benchmarks.data import Case
 from benchmarks.report import arguments, deliver, table
-from tests.soak.killing import kill_under_load
 from tests.serving import ROOT, Server, serving
+from tests.soak.killing import kill_under_load
 
 TIMES = 4
 CONNECTIONS = 32

@@ -30,7 +30,8 @@ from benchmarks.data import Case
 from benchmarks.report import arguments, deliver, table
 from index import open_catalogue
 from model import open_engine, read_picture
-from search.engine import Query, search_answer
+from search import Found, SearchResult
+from server.api.schemas import search_answer
 from tests.serving import ROOT, Server, running, serving
 
 # connections, pictures in a request, and the share of the requests that are sent
@@ -99,8 +100,8 @@ class InProcess:
         return look.to_pixels(read_picture(self._blobs[place % len(self._blobs)], enough=look.enough).image)
 
     def _answer(self, pixels: list[np.ndarray]) -> None:
-        vectors = self._engine.embed(np.stack(pixels))
-        search_answer(self._catalogue, [Query(vector) for vector in vectors], 10, 128, {})
+        hits = self._catalogue.search(self._engine.embed(np.stack(pixels)), 10, ef=128)
+        search_answer(SearchResult([Found(some, None) for some in hits], 1, MODEL, {}))
 
 
 def memory_mb(server: Server) -> dict[str, float]:

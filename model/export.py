@@ -28,7 +28,6 @@ CALIBRATION = 256  # pictures, at most, whose activations set the ranges of int8
 # What stays in float32 under bf16, from nothing to half the network: depthwise convolutions round worst, then what comes
 # first, since all that follows carries its error. The first of these that is true enough is taken.
 KEPT_IN_F32: tuple[tuple[bool, float], ...] = ((False, 0), (True, 0), (True, 1 / 8), (True, 1 / 4), (True, 1 / 2))
-ADVICE = {"int8": "--precision bf16", "bf16": "--precision f32", "f32": "another model"}
 
 
 def export(reference: TorchEngine, folder: Path, precision: Wanted, pixels: NDArray[np.uint8]) -> ExtractorCard:
@@ -58,8 +57,14 @@ def export(reference: TorchEngine, folder: Path, precision: Wanted, pixels: NDAr
             return card
     raise FidelityError(
         f"{reference.card.model} in {draft.precision} is not true to itself in float32: {missed} ({fidelity}); "
-        f"choose {ADVICE[draft.precision]}"
+        f"choose {_advice(draft.precision)}"
     )
+
+
+def _advice(precision: Precision) -> str:
+    if precision == "f32":
+        return "another model"
+    return "--precision bf16" if precision == "int8" and cpu_has_bf16() else "--precision f32"
 
 
 @dataclass(frozen=True, slots=True)

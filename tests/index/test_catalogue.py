@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from index import Catalogue, CatalogueMismatch, CatalogueNotFound, DamagedIndex, open_catalogue, verify_catalogue
-from index.catalogue.database import FORMAT_VERSION, Reading
+from index.catalogue.database import Reading
+from index.catalogue.files import FORMAT_VERSION
 from model import ExtractorCard
 
 
@@ -56,7 +57,8 @@ def test_every_item_finds_itself_first(opened: Catalogue) -> None:
 def test_hits_equal_the_exact_search(opened: Catalogue) -> None:
     queries = np.stack([opened.vector(item_id) for item_id in range(1, 60)])  # type: ignore[misc]
     for hits, truth in zip(opened.search(queries, 10), opened.search_exactly(queries, 10), strict=True):
-        assert [hit.item.id for hit in hits] == truth.labels.tolist()
+        assert [hit.item.id for hit in hits] == [item_id for item_id, _ in truth]
+        assert [hit.score for hit in hits] == pytest.approx([score for _, score in truth], abs=1e-5)
 
 
 def test_items_are_found_by_key_and_missing_ones_left_out(opened: Catalogue) -> None:

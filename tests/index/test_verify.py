@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from index import DamagedIndex, open_catalogue, open_index, verify_catalogue
-from tests import fuzz
 from tests.serving import ROOT
+from tests.soak import fuzz
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The same picture is embedded once: remembered afterwards, and shared while it is being embedded."""
+"""The same picture is embedded once: cached afterwards, and shared while it is being embedded."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from search.embedding_cache import Embedded, EmbeddingCache, Work
-from server.telemetry.metrics import PICTURES
+from search import Embedding
+from search.embedding_cache import CacheCounts, Computed, EmbeddingCache, Looked
 
 
 class Spoiled(Exception):
@@ -24,54 +24,35 @@ class Network:
         self.go_on = asyncio.Event()
         self.broken = False
 
-    async def embed(self, pictures: Sequence[bytes]) -> Work:
+    async def embed(self, pictures: Sequence[bytes]) -> Computed:
         self.asked.append(list(pictures))
         await self.go_on.wait()
         if self.broken:
             raise RuntimeError("the network is gone")
         batch = np.array([[len(picture)] for picture in pictures], np.float32)
         done = [
-            Spoiled(str(picture)) if picture == b"bad" else Embedded(vector, len(pictures))
+            Spoiled(str(picture)) if picture == b"bad" else Embedding(vector, len(pictures))
             for picture, vector in zip(pictures, batch, strict=True)
         ]
-        return Work(done, 1.5)
+        return Computed(done, 1.5)
 
 
-def values(work: Work) -> list[object]:
-    return [one if isinstance(one, Exception) else (one.vector.tolist(), one.batch_size) for one in work.done]
+def values(found: Looked) -> list[object]:
+    return [one if isinstance(one, Exception) else (one.vector.tolist(), one.batch_size) for one in found.embeddings]
 
 
-class Doorkeeper:
-    """A gate that notes what it is told."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[object, ...]] = []
-
-    def enter(self, count: int) -> None:
-        self.told.append(("enter", count))
-
-    def leave(self, count: int, done: int) -> None:
-        self.told.append(("leave", count, done))
-
-    def start_anew(self) -> None:
-        self.told.append(("start anew",))
-
-
-def counted(how: str) -> float:
-    return float(PICTURES.labels(how)._value.get())
-
-
-def test_a_picture_seen_before_is_remembered() -> None:
+def test_a_picture_seen_before_is_a_cache_hit() -> None:
     async def scenario() -> None:
         network = Network()
         network.go_on.set()
         cache = EmbeddingCache(network.embed, 10)
-        before = counted("remembered")
-        assert values(await cache.embed([b"a", b"bb", b"a"])) == [([1], 2), ([2], 2), ([1], 2)]
+        first = await cache.embed([b"a", b"bb", b"a"])
+        assert values(first) == [([1], 2), ([2], 2), ([1], 2)]
+        assert first.counts == CacheCounts(cached=0, shared=1, computed=2)
         again = await cache.embed([b"bb", b"ccc"])
         assert values(again) == [([2], None), ([3], 1)]
         assert network.asked == [[b"a", b"bb"], [b"ccc"]]
-        assert counted("remembered") == before + 1
+        assert again.counts == CacheCounts(cached=1, shared=0, computed=1)
         assert (await cache.embed([b"a"])).decode_ms == 0
 
     asyncio.run(scenario())
@@ -95,7 +76,7 @@ def test_a_picture_in_flight_is_shared_and_the_answers_stay_in_order() -> None:
     asyncio.run(scenario())
 
 
-def test_a_request_that_is_given_up_takes_the_work_from_no_other() -> None:
+def test_a_request_that_is_cancelled_takes_the_work_from_no_other() -> None:
     async def scenario() -> None:
         network = Network()
         cache = EmbeddingCache(network.embed, 10)
@@ -113,13 +94,13 @@ def test_a_request_that_is_given_up_takes_the_work_from_no_other() -> None:
     asyncio.run(scenario())
 
 
-def test_faults_and_failures_are_not_remembered() -> None:
+def test_errors_and_failures_are_not_cached() -> None:
     async def scenario() -> None:
         network = Network()
         network.go_on.set()
         cache = EmbeddingCache(network.embed, 10)
         for _ in range(2):
-            assert isinstance((await cache.embed([b"bad"])).done[0], Spoiled)
+            assert isinstance((await cache.embed([b"bad"])).embeddings[0], Spoiled)
         network.broken = True
         with pytest.raises(RuntimeError, match="is gone"):
             await cache.embed([b"a"])
@@ -130,23 +111,8 @@ def test_faults_and_failures_are_not_remembered() -> None:
     asyncio.run(scenario())
 
 
-def test_the_gate_is_told_of_work_and_of_its_failure() -> None:
-    async def scenario() -> None:
-        network, gate = Network(), Doorkeeper()
-        network.go_on.set()
-        cache = EmbeddingCache(network.embed, 10, gate)
-        await cache.embed([b"a", b"bad"])
-        await cache.embed([b"a"])  # which is no work
-        network.broken = True
-        with pytest.raises(RuntimeError, match="is gone"):
-            await cache.embed([b"ccc"])
-        assert gate.told == [("enter", 2), ("leave", 2, 1), ("enter", 1), ("leave", 1, 0), ("start anew",)]
-
-    asyncio.run(scenario())
-
-
 @pytest.mark.parametrize(("size", "asked"), [(2, 4), (0, 6), (10, 3)])
-def test_no_more_are_remembered_than_allowed_and_the_oldest_goes_first(size: int, asked: int) -> None:
+def test_no_more_are_cached_than_allowed_and_the_oldest_goes_first(size: int, asked: int) -> None:
     async def scenario() -> None:
         network = Network()
         network.go_on.set()

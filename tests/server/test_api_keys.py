@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from server.api.errors import RequestError
-from server.gateway import Access, RateLimiter
-from server.gateway.auth import ApiKeys, Key, read_keys
+from server.gateway import Authenticator, RateLimiter
+from server.gateway.api_keys import ApiKey, ApiKeys, read_keys
 from settings import Settings, SettingsError
 from tests.serving import Server, eventually, serving
 
@@ -51,18 +51,18 @@ def test_keys_are_read_from_lines() -> None:
         (f"shop read {READER}; shop read {WRITER}", "two keys called shop"),
     ],
 )
-def test_a_wrong_line_is_named_and_its_key_is_not_told(line: str, told: str) -> None:
+def test_a_wrong_line_is_named_and_its_key_is_not_quoted(line: str, told: str) -> None:
     with pytest.raises(SettingsError, match=told) as raised:
         read_keys(line.replace(";", "\n"))
     assert READER not in str(raised.value)
     with pytest.raises(SettingsError, match="LENS_KEYS: "):
-        Access(Settings(keys=line))
+        Authenticator(Settings(keys=line))
 
 
 def test_a_file_of_keys_is_read_again_when_it_changes_and_kept_when_it_breaks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.gateway.auth.LOOK_SECONDS", 0)
+    monkeypatch.setattr("server.gateway.api_keys.LOOK_SECONDS", 0)
     file = tmp_path / "keys"
     file.write_text(f"shop read {READER}")
     ring = ApiKeys(None, file)
@@ -73,31 +73,35 @@ def test_a_file_of_keys_is_read_again_when_it_changes_and_kept_when_it_breaks(
     assert ring.find(WRITER)
     file.unlink()
     assert ring.find(WRITER)
-    file.write_text("# nobody any more")
+    file.write_text("# no key any more")
     assert not ring.find(WRITER)
     with pytest.raises(SettingsError, match="cannot be read"):
         ApiKeys(None, tmp_path / "missing")
 
 
 def test_a_service_with_no_key_at_all_is_not_started(tmp_path: Path) -> None:
-    (tmp_path / "keys").write_text("# nobody\n")
+    (tmp_path / "keys").write_text("# none\n")
     for settings in (Settings(keys=";"), Settings(keys_file=tmp_path / "keys")):
         with pytest.raises(SettingsError, match="have no key"):
-            Access(settings)
+            Authenticator(settings)
 
 
-def refused(access: Access, client: str | None, headers: dict[str, str], scope: str = "read") -> str:
+def refused(authenticator: Authenticator, client: str | None, headers: dict[str, str], scope: str = "read") -> str:
     with pytest.raises(RequestError) as raised:
-        access.admit(client, headers, scope)
+        authenticator.authorize(client, headers, scope)
     return f"{int(raised.value.kind.status)} {raised.value.kind.code}"
 
 
 def test_without_keys_only_this_machine_is_answered() -> None:
-    access = Access(Settings())
+    authenticator = Authenticator(Settings())
     for address, host in (("127.0.0.1", "localhost"), ("127.0.0.1", "127.0.0.1:3000"), ("::1", "[::1]:3000")):
-        access.admit(address, {"host": host}, "write")
-    access.admit("127.0.0.1", HOST | {"origin": "http://localhost:3000", "sec-fetch-site": "same-origin"}, "read")
-    access.admit("127.0.0.1", HOST | {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}, "read")  # a link
+        authenticator.authorize(address, {"host": host}, "write")
+    authenticator.authorize(
+        "127.0.0.1", HOST | {"origin": "http://localhost:3000", "sec-fetch-site": "same-origin"}, "read"
+    )
+    authenticator.authorize(
+        "127.0.0.1", HOST | {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}, "read"
+    )  # a link
     refusals: list[tuple[str | None, dict[str, str]]] = [
         ("192.168.0.7", HOST),
         (None, HOST),
@@ -112,59 +116,59 @@ def test_without_keys_only_this_machine_is_answered() -> None:
         ("127.0.0.1", {"host": "[::1"}),
     ]
     for client, headers in refusals:
-        assert refused(access, client, headers) == "401 key_required"
-    Access(Settings(open=True)).admit("192.168.0.7", {"host": "evil.example"}, "write")
+        assert refused(authenticator, client, headers) == "401 key_required"
+    Authenticator(Settings(allow_anonymous=True)).authorize("192.168.0.7", {"host": "evil.example"}, "write")
     with pytest.raises(SettingsError, match="LENS_ALLOW_ANONYMOUS=1 answers everyone"):
-        Access(Settings(open=True, keys=f"shop read {READER}"))
+        Authenticator(Settings(allow_anonymous=True, keys=f"shop read {READER}"))
 
 
 def test_a_key_opens_what_its_scopes_say() -> None:
-    access = Access(Settings(keys=f"shop read {READER}; importer write {WRITER}"))
-    assert refused(access, "127.0.0.1", HOST) == "401 key_required"
-    assert refused(access, None, {"authorization": "Bearer nothing"}) == "401 wrong_key"
-    assert refused(access, None, {"authorization": f"Basic {READER}"}) == "401 key_required"
-    assert refused(access, None, {"x-api-key": "\udcff"}) == "401 wrong_key"
+    authenticator = Authenticator(Settings(keys=f"shop read {READER}; importer write {WRITER}"))
+    assert refused(authenticator, "127.0.0.1", HOST) == "401 key_required"
+    assert refused(authenticator, None, {"authorization": "Bearer nothing"}) == "401 wrong_key"
+    assert refused(authenticator, None, {"authorization": f"Basic {READER}"}) == "401 key_required"
+    assert refused(authenticator, None, {"x-api-key": "\udcff"}) == "401 wrong_key"
     for headers in (
         {"authorization": f"Bearer {READER}"},
         {"authorization": f"bearer  {READER} "},
         {"x-api-key": READER},
     ):
-        assert access.admit(None, headers, "read") == access.admit(None, headers, "read")
-        assert refused(access, None, headers, "write") == "403 scope_missing"
-    assert refused(access, None, {"x-api-key": WRITER}) == "403 scope_missing"
-    access.admit(None, {"x-api-key": WRITER}, "write")
+        assert authenticator.authorize(None, headers, "read") == authenticator.authorize(None, headers, "read")
+        assert refused(authenticator, None, headers, "write") == "403 scope_missing"
+    assert refused(authenticator, None, {"x-api-key": WRITER}) == "403 scope_missing"
+    authenticator.authorize(None, {"x-api-key": WRITER}, "write")
 
 
 def test_signing_in_lasts_as_long_as_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.gateway.auth.LOOK_SECONDS", 0)
+    monkeypatch.setattr("server.gateway.api_keys.LOOK_SECONDS", 0)
     file = tmp_path / "keys"
     file.write_text(f"shop read {READER}\nimporter write {WRITER}")
-    access = Access(Settings(keys_file=file))
-    assert access.sign_in("wrong") is access.sign_in(WRITER) is None
-    kept = access.sign_in(READER)
+    authenticator = Authenticator(Settings(keys_file=file))
+    assert authenticator.sign_in("wrong") is authenticator.sign_in(WRITER) is None
+    kept = authenticator.sign_in(READER)
     assert kept is not None
     assert READER not in kept
-    access.admit(None, {}, "read", kept)
+    authenticator.authorize(None, {}, "read", kept)
     name, until, seal = kept.split(":")
     later = f"{name}:{int(until) + 1}:{seal}"
     for forged in (later, f"importer:{until}:{seal}", f"{name}:1:{seal}", f"{name}:{until}:", ":", "\u00fc:9:\u00fc"):
         with pytest.raises(RequestError):
-            access.admit(None, {}, "read", forged)
+            authenticator.authorize(None, {}, "read", forged)
     with monkeypatch.context() as tomorrow:
         now = time.time() + 13 * 3600
         tomorrow.setattr("server.gateway.auth.time.time", lambda: now)
         with pytest.raises(RequestError):
-            access.admit(None, {}, "read", kept)
+            authenticator.authorize(None, {}, "read", kept)
     file.write_text(f"shop read {READER}x")
     with pytest.raises(RequestError):
-        access.admit(None, {}, "read", kept)
+        authenticator.authorize(None, {}, "read", kept)
 
 
 def test_a_rate_is_kept_by_all_processes_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     # That clock alone: one that can be set back would keep a key out for as long.
     monkeypatch.setattr("server.gateway.rate_limit.time", SimpleNamespace(monotonic=lambda: now))
-    key = Key("shop", frozenset({"read"}), b"a" * 32, 10.0)
+    key = ApiKey("shop", frozenset({"read"}), b"a" * 32, 10.0)
     one, other = RateLimiter(tmp_path / "rates"), RateLimiter(tmp_path / "rates")
     for turn in range(10):  # a second's worth at once
         (one, other)[turn % 2].charge(key, 1, refuse=True)
@@ -179,16 +183,16 @@ def test_a_rate_is_kept_by_all_processes_together(tmp_path: Path, monkeypatch: p
     with pytest.raises(RequestError) as raised:
         other.charge(key, 1, refuse=True)
     assert raised.value.retry_after == 6
-    slow = Key("slow", frozenset(), b"c" * 32, 0.5)
+    slow = ApiKey("slow", frozenset(), b"c" * 32, 0.5)
     one.charge(slow, 1, refuse=True)
     with pytest.raises(RequestError):
         other.charge(slow, 1, refuse=True)
-    one.charge(Key("free", frozenset(), b"b" * 32), 10**9, refuse=True)
+    one.charge(ApiKey("free", frozenset(), b"b" * 32), 10**9, refuse=True)
 
 
 def test_nothing_is_lost_of_what_many_charge_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("server.gateway.rate_limit.time", SimpleNamespace(monotonic=lambda: 1000.0))
-    key = Key("shop", frozenset({"read"}), b"a" * 32, 10.0)
+    key = ApiKey("shop", frozenset({"read"}), b"a" * 32, 10.0)
 
     def charge(_: int) -> None:
         rates = RateLimiter(tmp_path / "rates")  # as each process has one

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from server.api.errors import RequestError
-from server.gateway import Access, PageRules
+from server.gateway import Authenticator, DemoAccess
 from server.gateway.demo_access import cookie_of
 from settings import Settings
 from tests.serving import Server, serving
@@ -144,7 +144,7 @@ def test_uploads_are_gone_when_the_service_is(catalogue: Path, photos: list[Path
 def test_a_full_disk_takes_no_uploads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import asyncio
 
-    rules = PageRules(Access(Settings()), tmp_path, upload=10**6, most=10**8)
+    rules = DemoAccess(Authenticator(Settings()), tmp_path, max_upload_bytes=10**6, max_kept_bytes=10**8)
     scope = {"method": "POST", "path": "/demo/gradio_api/upload"}
 
     async def nothing() -> Any:

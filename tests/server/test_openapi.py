@@ -15,7 +15,7 @@ SCHEMATHESIS = [sys.executable, "-c", "from schemathesis.cli import schemathesis
 
 
 def test_schemathesis_finds_no_fault(server: Server, tmp_path: Path) -> None:
-    config = ROOT / "tests" / "faults" / "schemathesis.toml"
+    config = ROOT / "tests" / "server" / "schemathesis.toml"
     told = ["--max-examples", "40", "--seed", "1", "--no-color"]
     command = [*SCHEMATHESIS, "--config-file", str(config), "run", f"{server.url}/docs.json", *told]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)

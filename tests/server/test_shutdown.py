@@ -13,8 +13,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.soak.hammer import FORM, HEAD, hammer
 from tests.serving import Server, eventually, serving
+from tests.soak.hammer import FORM, HEAD, hammer
 
 STOP_SECONDS = 10
 

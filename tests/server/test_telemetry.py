@@ -19,9 +19,8 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from index import Neighbours
-from server.gateway import RecallMonitor
-from server.telemetry.metrics import JsonFormatter, RequestContext, begin
+from server.telemetry import RecallMonitor, RequestContext, begin_request
+from server.telemetry.logs import JsonFormatter
 from tests.serving import ROOT, Server, eventually, serving
 
 
@@ -35,10 +34,9 @@ def scraped(server: Server) -> dict[str, float]:
     }
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_metrics_add_up_whoever_answers(workers: str, catalogue: Path, photos: list[Path], tmp_path: Path) -> None:
+def test_metrics_add_up_whichever_worker_answers(catalogue: Path, photos: list[Path], tmp_path: Path) -> None:
     pictures = [photo.read_bytes() for photo in photos[:6]]
-    with serving(catalogue, tmp_path / "log", LENS_WORKERS=workers, LENS_RECALL_SHARE="1") as server:
+    with serving(catalogue, tmp_path / "log", LENS_WORKERS="2", LENS_RECALL_SHARE="1") as server:
         for _ in range(4):
             assert server.search(*pictures, b"text").status_code == 200
         assert server.json("query", {"queries": [{"id": 1}, {"id": 2}]}).status_code == 200
@@ -52,9 +50,9 @@ def test_metrics_add_up_whoever_answers(workers: str, catalogue: Path, photos: l
         assert found["bentolens_request_items_total route=/query"] == 2
         assert found["bentolens_errors_total code=unsupported_image"] == 5
         assert found["bentolens_errors_total code=no_such_route"] == 1
-        embedded = {how: found[f"bentolens_pictures_total embedding={how}"] for how in ("computed", "remembered")}
+        embedded = {how: found[f"bentolens_pictures_total embedding={how}"] for how in ("computed", "cached")}
         assert sum(embedded.values()) == 4 * 7 + 1
-        # Each worker remembers for itself, and remembers no bad picture.
+        # Each worker has a cache of its own, and keeps no bad picture.
         assert found["bentolens_batch_pictures_count"] == embedded["computed"] - 5
         assert found["bentolens_batch_pictures_sum"] >= found["bentolens_batch_pictures_count"]
         for step in ("decode", "wait", "network", "search"):
@@ -106,10 +104,10 @@ def test_log_lines_are_json_with_the_requests_id_and_no_picture(
             "route",
             "status",
             "milliseconds",
-            "asked",
+            "items",
             "trace_id",
         }
-        assert (told["mine-1"]["route"], told["mine-1"]["status"], told["mine-1"]["asked"]) == ("/search", 200, 1)
+        assert (told["mine-1"]["route"], told["mine-1"]["status"], told["mine-1"]["items"]) == ("/search", 200, 1)
         assert told[given]["code"] == "item_not_found"
         # Gradio would print what it cannot read, and what stands in it.
         events = httpx.get(f"{server.url}/demo/config", timeout=60).json()["dependencies"]
@@ -127,7 +125,7 @@ def test_log_lines_are_json_with_the_requests_id_and_no_picture(
 
 
 def test_a_line_has_what_is_known_of_the_request() -> None:
-    begin(RequestContext(request_id="abc"))
+    begin_request(RequestContext(request_id="abc"))
     record = logging.LogRecord("bentoml.access", logging.INFO, "", 0, "said \n %s", ("this",), None)
     record.route, record.status = "/search", 200
     line = json.loads(JsonFormatter().format(record))
@@ -135,11 +133,7 @@ def test_a_line_has_what_is_known_of_the_request() -> None:
 
 
 def recall_of(truth: list[tuple[int, float]], scores: list[float], k: int, without: int | None = None) -> float:
-    def search_exactly(vectors: np.ndarray, count: int) -> list[Neighbours]:
-        labels, cosines = zip(*truth[:count], strict=True)
-        return [Neighbours(np.array(labels), 1 - np.array(cosines, np.float32))]
-
-    return RecallMonitor(search_exactly, 1).recall(np.zeros(2, np.float32), scores, k, without)
+    return RecallMonitor(lambda vectors, count: [truth[:count]], 1).recall(np.zeros(2, np.float32), scores, k, without)
 
 
 def test_recall_counts_what_was_missed_and_takes_equals_for_equal() -> None:

@@ -21,6 +21,13 @@ from server.gateway.url_fetcher import is_public
 from tests.serving import Server, free_port, serving
 
 PORT = free_port()
+
+
+def without_port(url: str) -> str:
+    """Name a test by its URL, the same in each process that collects it."""
+    return url.replace(str(PORT), "PORT")
+
+
 PUBLIC = "127.0.0.2"  # stands for a host of the open internet, where a test says so
 seen: list[str] = []
 
@@ -178,7 +185,7 @@ def test_nor_by_a_redirect(host: str, internet: None) -> None:
     assert len(seen) == 1
 
 
-@pytest.mark.parametrize("url", ODD)
+@pytest.mark.parametrize("url", ODD, ids=without_port)
 def test_odd_urls_are_refused(url: str) -> None:
     assert code_of(url) in ("url_refused", "url_unavailable")
     assert not seen

@@ -26,7 +26,7 @@ import numpy as np
 from index import CatalogueWriter, Entry, VectorIndexError, open_catalogue, start_catalogue, verify_catalogue
 from index.hnsw.file import HEADER, open_hnsw_file
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 COUNT, DIM = 200, 16
 FILES = ("base-000001.hnsw", "base-000001.codes")
 AWKWARD = (0, 1, 2, 3, 31, 32, 33, 64, 199, 200, 201, 255, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1)

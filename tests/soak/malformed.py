@@ -17,8 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.soak.breaking import Breaker, Broken
 from tests.serving import ROOT, Server, serving
+from tests.soak.breaking import Breaker, Broken
 
 THREADS = 8
 SECRETS = (b"Traceback", str(ROOT).encode(), b"site-packages", b'File "')

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.soak.killing import kill_under_load
 from tests.serving import Server, eventually, serving
+from tests.soak.killing import kill_under_load
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

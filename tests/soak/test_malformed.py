@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.soak.malformed import attack
 from tests.serving import Server, serving
+from tests.soak.malformed import attack
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
-from tests.soak.breaking import FORM, IMAGES, multipart
 from tests.serving import Server, eventually, serving
+from tests.soak.breaking import FORM, IMAGES, multipart
 
 THREADS = 8
 numbers = itertools.count()
