@@ -1,1 +1,1 @@
-"""Measurements: ratios of things done side by side in one run, with recall beside every speed."""
+"""Measurements: ratios of things done side by side in one run, with recall next to every speed."""

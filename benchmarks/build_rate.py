@@ -1,7 +1,7 @@
-"""Building beside the bare engine: python -m benchmarks.build_rate [--quick]
+"""Building next to the bare engine: python -m benchmarks.build_rate [--quick]
 
 A folder of 500 × 375 JPEGs becomes a catalogue: read, decoded, embedded with ResNet50 (random weights from a file), a
-thumbnail made, written and indexed. Beside it the engine alone, on pixels that are there already; they take turns. And
+thumbnail made, written and indexed. Next to it the engine alone, on pixels that are there already; they take turns. And
 one JPEG of 12 megapixels, decoded in full and as a draft.
 """
 

@@ -1,7 +1,7 @@
 """The image as a runtime sees it: BENTOLENS_IMAGE=localhost/bentolens:test python -m benchmarks.container [--quick]
 
-Its size; the time from the start of the container to the first correct answer, beside the same catalogue served from the
-checkout, in turn; memory of all processes after 100 requests; what becomes of requests when it is told to stop under load.
+Its size; the time from the start of the container to the first correct answer, next to the same catalogue served from the
+checkout, in turn; memory of all processes after 100 requests; what becomes of requests when it shuts down under load.
 Needs what `make container-test` installs and builds, and root.
 """
 

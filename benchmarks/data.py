@@ -108,7 +108,7 @@ class Case:
         return CACHE / "bench" / f"{stem}.{suffix}"
 
     def hnsw(self) -> Path:
-        """hnswlib's file, built if it is not there; its companion lies beside it."""
+        """hnswlib's file, built if it is not there; its companion lies next to it."""
         path = self.path("hnsw")
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Filtered search: our planner beside both pure ways and hnswlib with a Python filter: python -m benchmarks.filters
+"""Filtered search: our planner next to both pure ways and hnswlib with a Python filter: python -m benchmarks.filters
 
 Random rows are allowed, from half of them to one in a thousand. Recall@10 is against the exact search of the allowed rows.
 "The better way" is the faster of walking the graph throughout and comparing every allowed row.

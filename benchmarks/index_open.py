@@ -1,6 +1,6 @@
 """Opening an index and answering one query, small and large: python -m benchmarks.index_open [--quick]
 
-In a process whose kernels are loaded, on files in the page cache; hnswlib's load of the same file beside it.
+In a process whose kernels are loaded, on files in the page cache; hnswlib's load of the same file next to it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Our index beside its peers at recall@10 >= 0.99: python -m benchmarks.index_speed [--quick]
+"""Our index next to its peers at recall@10 >= 0.99: python -m benchmarks.index_speed [--quick]
 
 Each index is given the smallest ef that reaches the recall; then all take turns on the same batch of queries, one thread
 each (the exact search: as many as its BLAS takes). Ours and hnswlib search the same file.

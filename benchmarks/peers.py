@@ -1,4 +1,4 @@
-"""The libraries that the index is measured beside, each behind the same three methods."""
+"""The libraries that the index is compared with, each behind the same three methods."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Weights without a hub: random ones whose statistics are those of a network at work.
 
-Freshly drawn weights give nearly the same features for every picture, and what is rounded then looks large beside what
+Freshly drawn weights give nearly the same features for every picture, and what is rounded then looks large next to what
 tells pictures apart. So batch normalisation is measured on the sample photos, as training would, and the last of each
 residual block scaled to a quarter, about where training leaves it. Nothing is learned: no quality may be claimed.
 """

@@ -1,4 +1,4 @@
-"""The served process under load, beside the same work in one process and the naive service.
+"""The served process under load, next to the same work in one process and the naive service.
 
     python -m benchmarks.service [--quick]
 
@@ -175,17 +175,17 @@ def main() -> None:
         return float(median(a[name]["pictures_per_s"] / b[name]["pictures_per_s"] for a, b in pairs))
 
     for name in LOADS:
-        beside = name in raw["naive"][0]
+        compared = name in raw["naive"][0]
         shown.add_row(
             name,
             f"{middle('ours', name, 'pictures_per_s'):.1f}",
             f"{middle('in process', name, 'pictures_per_s'):.1f}",
-            f"{middle('naive', name, 'pictures_per_s'):.1f}" if beside else "",
+            f"{middle('naive', name, 'pictures_per_s'):.1f}" if compared else "",
             f"{against('in process', name):.2f}",
-            f"{against('naive', name):.2f}" if beside else "",
+            f"{against('naive', name):.2f}" if compared else "",
             f"{middle('ours', name, 'p50_ms'):.1f}",
             f"{middle('ours', name, 'p99_ms'):.1f}",
-            f"{middle('naive', name, 'p99_ms'):.0f}" if beside else "",
+            f"{middle('naive', name, 'p99_ms'):.0f}" if compared else "",
         )
     rest = table("the rest", "what", "measured")
     over = median(a[ALONE]["p50_ms"] - b[ALONE]["p50_ms"] for a, b in zip(raw["ours"], raw["in process"], strict=True))

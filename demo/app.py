@@ -1,28 +1,22 @@
-"""Serve the page without paying for it at start: Gradio takes seconds to import, and many a service never shows it."""
+"""The demo page as an ASGI app that imports Gradio at its first request: it takes seconds, and many a service has no need."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-import sys
-import traceback
 from contextlib import AsyncExitStack
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from demo.interface import PageParts
 
-log = logging.getLogger("bentoml.bentolens")
-
 
 class LazyPage:
     """An ASGI app that imports Gradio and builds the page at its first request.
 
-    What is uploaded lies in ``folder``, which is the service's alone: any of its workers may answer the next request.
+    Uploads lie in ``folder``, which is the service's alone: any of its workers may answer the next request.
     """
 
     def __init__(self, path: str, folder: Path) -> None:
@@ -60,9 +54,11 @@ def _mount(path: str, folder: Path, parts: PageParts) -> Any:
     import gradio
     from fastapi import FastAPI
 
+    from demo.gradio_patches import accept_uploads_only, disable_downloads, disable_tracebacks
     from demo.page import CSS, THEME, build_page
 
-    disable_downloads_and_tracebacks()
+    disable_downloads()
+    disable_tracebacks()
     page = build_page(parts)
     app = gradio.mount_gradio_app(
         FastAPI(openapi_url=None),
@@ -76,35 +72,5 @@ def _mount(path: str, folder: Path, parts: PageParts) -> Any:
         show_error=True,
         ssr_mode=False,
     )
-    # Until this is set, as launch() would, Gradio takes any path of this machine that a request names for an upload.
-    page.has_launched = True
+    accept_uploads_only(page)
     return app
-
-
-def disable_downloads_and_tracebacks() -> None:
-    """Keep Gradio from fetching URLs that an event names, and from printing what an event that it cannot read has in it."""
-    import gradio.processing_utils
-    import gradio.queueing
-    import gradio.route_utils
-    import gradio.routes
-    import gradio.utils
-
-    def refuse(url: str, cache_dir: str) -> str:
-        raise ValueError("this page fetches nothing")
-
-    async def refuse_later(url: str, cache_dir: str) -> str:
-        return refuse(url, cache_dir)
-
-    for name in ("ssrf_protected_download", "save_url_to_cache", "unsafe_download"):
-        setattr(gradio.processing_utils, name, refuse)
-    gradio.processing_utils.async_ssrf_protected_download = refuse_later
-
-    def print_exc(*_: Any, **__: Any) -> None:
-        kind, _error, trace = sys.exc_info()
-        where = "".join(traceback.format_tb(trace)) if trace else ""  # the lines of code, not the error's own text
-        log.warning("an event of the page ended in %s", kind.__name__ if kind else "nothing", extra={"trace": where})
-
-    quiet = SimpleNamespace(**vars(traceback) | {"print_exc": print_exc})
-    for module in (gradio.queueing, gradio.route_utils, gradio.routes, gradio.utils):
-        if hasattr(module, "traceback"):
-            module.traceback = quiet

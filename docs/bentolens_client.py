@@ -69,9 +69,9 @@ class BentoLensError(Exception):
 
 
 class BentoLens:
-    """Searches one service. Waits as long as it is told to and tries again where that helps, ``tries`` times in all.
+    """Searches one service. Waits as long as Retry-After says and tries again where that helps, ``tries`` times in all.
 
-    Each call raises BentoLensError when all of it was refused, and httpx.TransportError when nobody answers.
+    Each call raises BentoLensError when all of it was refused, and httpx.TransportError when nothing answers.
     """
 
     def __init__(self, url: str, key: str | None = None, *, timeout: float = 90, tries: int = 5) -> None:

@@ -20,9 +20,8 @@ from index.filters import OPERATORS, Operator, parse_filter, refuse_repeats
 from index.hnsw.build import build_hnsw
 from index.hnsw.codes import build_codes
 from index.hnsw.file import open_hnsw_file
-from index.hnsw.kernel.loader import load_kernel_later
 from index.hnsw.mapped_index import MappedIndex, open_index
-from index.hnsw.warmup import warm_every_kernel, warm_kernels
+from index.hnsw.warmup import load_kernel_later, warm_every_kernel, warm_kernels
 from index.row_mask import Allowed, allow_rows
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What an extractor is, on disk: one JSON card beside its files, readable without torch."""
+"""What an extractor is, on disk: one JSON card next to its files, readable without torch."""
 
 from __future__ import annotations
 

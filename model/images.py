@@ -61,7 +61,7 @@ def read_picture(data: bytes, limits: Limits = Limits(), enough: int | None = No
     """Decode one picture: its first frame, upright by its EXIF orientation, any transparency laid on white, in RGB.
 
     With ``enough``, a large JPEG is decoded at a half, a quarter or an eighth of its size, which its DCT gives at a
-    fraction of the cost, as long as both edges keep that many pixels; width and height are told as they were.
+    fraction of the cost, as long as both edges keep that many pixels; width and height are those of the whole.
 
     Raises UnsupportedImage, UnreadableImage or ImageTooLarge; nothing else, whatever the bytes are.
     """

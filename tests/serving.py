@@ -43,7 +43,7 @@ class Server:
 
     @property
     def main(self) -> psutil.Process:
-        """The process that is told to stop: the first one in a container."""
+        """The process that gets the signal to stop: the first one in a container."""
         return first_process(self.pid)
 
     def search(self, *images: bytes, **fields: Any) -> httpx.Response:

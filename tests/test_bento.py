@@ -39,13 +39,15 @@ def test_the_bento_holds_what_serving_needs_and_no_more(home: Path) -> None:
     assert {
         "service.py",
         "settings.py",
-        "extracting.py",
-        "model/openvino_engine.py",
-        "index/kernel.py",
+        "server/runtime/extractor.py",
+        "model/engines/openvino.py",
+        "index/hnsw/kernel/search.py",
         "demo/page.py",
     } <= sources
-    assert {name.partition("/")[0] for name in sources if "/" in name} == {"model", "index", "demo", "door"}
-    assert not sources & {"cli.py", "pipeline.py", "sources.py", "shell.py", "progress.py", "model/export.py"}
+    assert {name.partition("/")[0] for name in sources if "/" in name} == {
+        *("model", "index", "demo", "search", "server")
+    }
+    assert not sources & {"cli.py", "model/export.py"}
     needed = (bento / "env" / "python" / "requirements.txt").read_text()
     assert not [name for name in ("hnswlib", "torch", "timm", "nncf") if name in needed]
     assert "bentolens_catalogue" in (bento / "bento.yaml").read_text()

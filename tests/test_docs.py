@@ -1,4 +1,4 @@
-"""The README stays true: each of its commands is run, each verb, route, code and setting is in it, and each link leads on."""
+"""The documentation stays true: its commands are run, its generated parts are those of the code, its links lead on."""
 
 from __future__ import annotations
 
@@ -7,38 +7,46 @@ import re
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import httpx
 import pytest
 
-from benchmarks.catalogues import MODEL, photos_to_send, weights_of
-from cli import cli
-from index.filters import GROUPS, OPERATORS
-from server.api.errors import STATUSES
+from docs.generate import PAGES, render
+from server.telemetry import metrics
 from settings import Settings
 from tests.serving import ROOT, Server, running
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
 
-PAGES = ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/operations.md", "benchmarks/README.md"]
 
-DOCKER_RUN = "docker run --rm -p 127.0.0.1:3000:3000 -e LENS_ALLOW_ANONYMOUS=1 --read-only --tmpfs /tmp --cap-drop ALL bentolens:latest"
+def commands_of(page: str) -> list[str]:
+    """The lines of a page's shell blocks."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+
+
+# Each command once, in the order in which a reader meets it: some need what earlier ones have made.
+RUN = ("README.md", "docs/api.md", "docs/filters.md", "docs/cli.md")
+COMMANDS = list(dict.fromkeys(command for page in RUN for command in commands_of(page)))
+
+DOCKER_RUN = (
+    "docker run --rm -p 127.0.0.1:3000:3000 -e LENS_ALLOW_ANONYMOUS=1 --read-only --tmpfs /tmp --cap-drop ALL "
+    "bentolens:latest"
+)
 # Commands that serve until they are ended, or are this very run, and the test that runs each.
 ELSEWHERE = {
     "make run": "test_make_run_serves_the_samples",
     "make run PHOTOS=~/Pictures": "test_make_run_serves_a_folder_of_ones_own",
     "make test": "what CI runs, and so this",
-    "make bench": "test_the_benchmarks_run",
+    "make bench": "tests/soak/test_benchmarks.py: test_each_benchmark_runs",
     "make container": "what make container-test calls, with buildah",
     DOCKER_RUN: "what contained.py does without Docker",
-    "make container-test": "what CI runs, beside this",
-    "python cli.py serve catalogue --port 3000": "test_cli.test_serve_serves_and_a_taken_port_is_one_clear_line",
-    "bentoml serve bentolens:latest": "test_bento.test_the_bento_serves_from_an_empty_folder",
-    "LENS_CATALOGUE=catalogue bentoml serve service:ImageSearch": "conftest.server",
+    "make container-test": "what CI runs, next to this",
+    "python cli.py serve catalogue --port 3000": "test_serve_serves_and_a_taken_port_is_one_clear_line",
+    "bentoml serve bentolens:latest": "test_the_bento_serves_from_an_empty_folder",
+    "LENS_CATALOGUE=catalogue bentoml serve service:ImageSearch": "server",
 }
 
 
@@ -66,22 +74,25 @@ def environment(place: Path) -> dict[str, str]:
     return os.environ | {"PATH": path, "HOME": str(place / "home"), "BENTOML_HOME": str(place / "bentoml")}
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if command not in ELSEWHERE])
-def test_each_command_of_the_readme_runs(command: str, place: Path, server: Server) -> None:
-    here = command.replace("http://localhost:3000", server.url)
-    if here.startswith("curl"):
-        here = here.replace("curl -s", "curl -s --fail-with-body")
-    done = subprocess.run(["bash", "-c", here], cwd=place, capture_output=True, text=True, env=environment(place))
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.strip()
+def test_each_command_of_the_docs_runs(place: Path, server: Server) -> None:
+    """In order, since some need what earlier ones have made."""
+    for command in COMMANDS:
+        if command in ELSEWHERE:
+            continue
+        here = command.replace("http://localhost:3000", server.url)
+        if here.startswith("curl"):
+            here = here.replace("curl -s", "curl -s --fail-with-body")
+        done = subprocess.run(["bash", "-c", here], cwd=place, capture_output=True, text=True, env=environment(place))
+        assert done.returncode == 0, (command, done.stdout + done.stderr)
+        assert done.stdout.strip(), command
 
 
-def test_every_command_of_the_readme_is_run_somewhere() -> None:
+def test_every_command_that_is_run_elsewhere_is() -> None:
     assert set(ELSEWHERE) <= set(COMMANDS)
-    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("*.py"))
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
     for where in ELSEWHERE.values():
-        name = where.rpartition(".")[2]
-        assert " " in where or f"def {name}(" in tests, where
+        name = where.rpartition(": ")[2]
+        assert " " in name or f"def {name}(" in tests, where
 
 
 def make_run(log: Path, home: Path, **variables: str) -> AbstractContextManager[Server]:
@@ -105,42 +116,49 @@ def test_make_run_serves_a_folder_of_ones_own(place: Path, photos: list[Path], t
         assert len(server.search(photos[0].read_bytes(), k=50).json()["results"][0]["hits"]) == 6
 
 
-def test_the_benchmarks_run() -> None:
-    """All that make bench runs, those that serve beside those that do not."""
-    served = ("service", "cold_start", "overload")
-    alone = ("index_speed", "filters", "index_memory", "index_open", "embedding", "build_rate")
-    photos_to_send(), weights_of(MODEL)  # both sides take them, and one at a time can make them
-
-    def run(names: tuple[str, ...]) -> None:
-        for name in names:
-            command = [sys.executable, "-m", f"benchmarks.{name}", "--quick"]
-            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-            assert done.returncode == 0, done.stderr
-            assert "│" in done.stdout
-
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(run, (served, alone)))
-    listed = re.findall(r"-m benchmarks\.(\w+) --quick", (ROOT / "Makefile").read_text(encoding="utf-8"))
-    assert set(listed) == {*served, *alone}
+@pytest.mark.parametrize("page", PAGES)
+def test_what_is_generated_is_what_the_code_says(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    assert render(text) == text, "run: make docs"
 
 
-def test_every_verb_route_code_and_setting_is_in_the_readme(server: Server) -> None:
-    for verb in cli.commands:
-        assert f"| `{verb} " in README, verb
-    for operator in (*GROUPS, *OPERATORS):
-        assert f"`{operator}`" in README, operator
+def test_what_is_described_is_documented(server: Server) -> None:
+    api = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     for route in httpx.get(f"{server.url}/docs.json").json()["paths"]:
-        assert f"{route}`" in README, route
-    for code, status in STATUSES.items():
-        if status != 500:
-            assert re.search(rf"^\| {int(status)} \|.*`{code}`", README, re.MULTILINE), code
-    for name, field in Settings.model_fields.items():
-        (row,) = re.findall(rf"^\| `LENS_{name.upper()}` \| (.*?) \| (.*?) \|$", README, re.MULTILINE)
-        if name not in ("catalogue", "workers", "threads", "decode_threads"):
-            assert row[0] == str(field.default).lower(), name
+        assert f" {route}`" in api, route
+    operations = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    for metric in vars(metrics).values():
+        if hasattr(metric, "describe"):
+            (family,) = metric.describe()
+            assert f"`{family.name}" in operations, family.name
 
 
-@pytest.mark.parametrize("page", [*PAGES, "docs/deploy.md", "docs/supply-chain.md"])
+def test_every_setting_that_is_named_is_there() -> None:
+    there = {f"LENS_{name.upper()}" for name in Settings.model_fields}
+    pages = [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "deploy").iterdir(),
+        ROOT / "benchmarks/README.md",
+    ]
+    for page in pages:
+        if page.name != "CHANGELOG.md":
+            named = set(re.findall(r"\bLENS_[A-Z_]*[A-Z]\b", page.read_text(encoding="utf-8")))
+            assert named <= there, (page, named - there)
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 160
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        path.relative_to(ROOT).as_posix()
+        for part in (".", "docs", "benchmarks")
+        for path in sorted((ROOT / part).glob("*.md"))
+    ],
+)
 def test_links_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8")):
         if not target.startswith("http"):

@@ -47,9 +47,9 @@ def test_a_containers_limit_counts_as_its_cores(told: str, cores: int | None, tm
         ("url_hosts", "https://example.com", "https://example.com is not a host"),
         ("url_hosts", "example.com/a", "example.com/a is not a host"),
         ("traces", "collector:4318", "write the collector's URL"),
-        ("max_wait", "0", "greater than 0"),
+        ("max_queue_seconds", "0", "greater than 0"),
         ("log", "xml", "'text' or 'json'"),
-        ("open", "perhaps", "valid boolean"),
+        ("allow_anonymous", "perhaps", "valid boolean"),
         ("recall_share", "2", "less than or equal to 1"),
     ],
 )

@@ -18,7 +18,7 @@ from index.hnsw.verify import Progress, check_codes, check_index
 def verify_catalogue(folder: Path, progress: Progress = lambda *_: None) -> Iterator[str]:
     """Look at all of a catalogue, and give each fault as a sentence that begins with the file it is in.
 
-    ``progress`` is told of "hash" (bytes) and "vectors" (rows). Raises CatalogueNotFound or CatalogueMismatch when the
+    ``progress`` gets "hash" (bytes) and "vectors" (rows). Raises CatalogueNotFound or CatalogueMismatch when the
     folder is no catalogue of this format, and DamagedIndex when its database does not say what it is.
     """
     database = Reading(open_database(folder))

@@ -1,4 +1,4 @@
-"""Write a catalogue: beside its final place, so that it is either whole and there, or resumable and not there."""
+"""Write a catalogue: next to its final place, so that it is either whole and there, or resumable and not there."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def _resume(
         return None
     connection = open_database(partial, writable=True)
     try:
-        # BodyBudget until close: a second build of the same catalogue is told so, and cannot write in between.
+        # Locked until close: a second build of the same catalogue gets an error, and cannot write in between.
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")
         connection.execute("BEGIN IMMEDIATE").connection.rollback()
         found = read_meta(Reading(connection), partial)

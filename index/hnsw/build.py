@@ -28,7 +28,7 @@ def build_hnsw(
 ) -> None:
     """Index ``count`` vectors, given as chunks of labels int64 [n] and vectors float32 [n, dim].
 
-    Written beside ``path``, flushed and renamed. ``progress`` is told the size of each chunk once it is in. Raises
+    Written next to ``path``, flushed and renamed. ``progress`` gets the size of each chunk once it is in. Raises
     OSError when the file cannot be opened; a full disk shows only when the file is read.
     """
     import hnswlib  # needed to build and not to serve: a served image goes without it and without a compiler

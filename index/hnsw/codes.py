@@ -1,6 +1,6 @@
 """The compact companion of an index file: what a walk through the graph reads, close together.
 
-Beside ``base-000001.hnsw`` lies ``base-000001.codes``, made from it once, mapped like it: each vector as int8 with a
+Next to ``base-000001.hnsw`` lies ``base-000001.codes``, made from it once, mapped like it: each vector as int8 with a
 scale of its own (a quarter of its bytes), the level-0 links without the vectors between them, and where each row's upper
 links begin, so that opening walks through nothing. Answers never come from codes alone: the last candidates are
 compared by their vectors.
@@ -66,7 +66,7 @@ def encode(vectors: NDArray[np.float32], metric: Metric) -> tuple[NDArray[np.int
 
 
 def build_codes(path: Path, file: HnswFile, metric: Metric) -> None:
-    """Write the companion of ``file`` to ``path``: beside it, flushed, renamed. Raises OSError when the disk is full."""
+    """Write the companion of ``file`` to ``path``: next to it, flushed, renamed. Raises OSError when the disk is full."""
     layout = file.layout
     header = HEADER.pack(
         MAGIC,

@@ -18,7 +18,7 @@ def plan(allowed: int, count: int, usual: float, dim: int, *, codes: bool) -> in
     """How many distances a walk may take before comparing the allowed rows is cheaper; 0 where it is from the start.
 
     ``usual``: what an unfiltered walk takes. A filter whose rows lie far from the query makes the walk longer than
-    foreseen: at the price of the scan it is given up, so that no query costs more than about twice the better way.
+    foreseen: at the price of the scan it is cut off, so that no query costs more than about twice the better way.
     """
     each_walked = 90 + 0.06 * dim if codes else 110 + 0.2 * dim
     each_scanned = (12 + 0.08 * dim) * (FAR if allowed * dim * 4 > CACHE else 1)

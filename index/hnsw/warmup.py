@@ -1,4 +1,4 @@
-"""Have the search kernel compiled before it is needed: ``make setup`` does, and a service before its first request."""
+"""Have the search kernel compiled before it is needed: ``make setup`` does, and a service after its first answer."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from index.hnsw.codes import build_codes
 from index.hnsw.file import HEADER, open_hnsw_file
 from index.hnsw.kernel.cpu_targets import CPU_TARGETS
+from index.hnsw.kernel.loader import hold_kernel_back, kernel, loading_kernel
 from index.hnsw.mapped_index import open_index
 from index.row_mask import allow_rows
 
@@ -52,7 +54,7 @@ def warm_every_kernel() -> None:
     for name, (_, options) in CPU_TARGETS.items():
         # numba compiles for one CPU in one process. Compiling for signatures runs nothing, so any CPU can do it.
         subprocess.run(
-            [sys.executable, "-c", "from index.hnsw import warmup; warmup._compile_what_is_told()"],
+            [sys.executable, "-c", "from index.hnsw import warmup; warmup._compile_signatures()"],
             input=signatures,
             env=os.environ | {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": options},
             cwd=Path(__file__).parents[2],
@@ -60,11 +62,23 @@ def warm_every_kernel() -> None:
         )
 
 
-def _compile_what_is_told() -> None:
+def _compile_signatures() -> None:
     from index.hnsw.kernel.jit import DISPATCHERS
-    from index.hnsw.kernel.loader import kernel
 
     kernel()
     for dispatcher, signatures in zip(DISPATCHERS, pickle.load(sys.stdin.buffer), strict=True):
         for signature in signatures:
             dispatcher.compile(signature)
+
+
+def load_kernel_later(seconds: float) -> None:
+    """Load the kernel, or compile it, in the background, ``seconds`` from now; searches do without it until then."""
+    hold_kernel_back()
+
+    def load() -> None:
+        with loading_kernel():
+            warm_kernels()
+
+    timer = threading.Timer(seconds, load)
+    timer.daemon = True
+    timer.start()

@@ -127,7 +127,7 @@ def open_torch(folder: Path, card: ExtractorCard) -> TorchEngine:
 
 @torch.inference_mode()
 def _embedding_length(model: str, network: torch.nn.Module, size: tuple[int, int]) -> int:
-    # QueryInput of the network itself: timm's num_features is not what every architecture's pooled output has.
+    # Asked of the network itself: timm's num_features is not what every architecture's pooled output has.
     pooled = network.eval()(torch.zeros(1, 3, *size))
     if pooled.ndim != 2:
         raise UnknownModel(f"{model} gives features of shape {tuple(pooled.shape)}, not one vector for each picture")

@@ -80,7 +80,7 @@ def describe(made: dict[str, Any], settings: Settings, needs_key: bool) -> dict[
     schemas = {
         name: schema
         for name, schema in made["components"]["schemas"].items()
-        if name in ("FoundBody", "HitBody", "ItemBody")  # the others are BentoML's own, or are told better below
+        if name in ("FoundBody", "HitBody", "ItemBody")  # the others are BentoML's own, or are described better below
     } | FILTERS
     paths: dict[str, Any] = {}
     for route in ROUTES:

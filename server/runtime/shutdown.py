@@ -1,6 +1,6 @@
 """Graceful shutdown: the service answers what it has taken, whatever runs it (a container, a terminal, an orchestrator).
 
-Left alone, four things lose requests when it is told to stop. BentoML stops all services at once, so the Extractor is gone
+Left alone, four things lose requests when it stops. BentoML stops all services at once, so the Extractor is gone
 while the HTTP service still has pictures to embed; and removes the Extractor's socket before that, so that no new connection
 to it can be made. uvicorn closes a connection that is idle at that moment, though its next request may be on the way. And the
 HTTP service's listening socket stays open until the end, in the process that started the workers and in all that inherited
@@ -40,7 +40,7 @@ _cancelled = False
 def install_graceful_shutdown(http_service: str, seconds: int) -> None:
     """Have this process stop in order: the one that starts the others, a worker of ``http_service``, or of another service.
 
-    ``seconds`` after it is told to stop, the HTTP service cancels what is not answered yet.
+    ``seconds`` after the signal to stop, the HTTP service cancels what is not answered yet.
     """
     if (service := argument("--service-name")) is None:
         keep_worker_sockets()

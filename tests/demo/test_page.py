@@ -107,7 +107,7 @@ def uploads_of(server: Server) -> Path:
 
 def test_a_request_cannot_make_the_page_read_files_of_the_machine(server: Server, tmp_path: Path) -> None:
     secret = tmp_path / "secret.jpg"
-    secret.write_text("nobody's business")
+    secret.write_text("no one's business")
     os.mkfifo(tmp_path / "pipe")
     assert httpx.get(f"{server.url}/demo/", timeout=60).status_code == 200
     uploads = uploads_of(server)

@@ -224,7 +224,7 @@ def test_opening_reads_no_table_but_meta(copy: Path, monkeypatch: pytest.MonkeyP
     assert asked == ["SELECT name, value FROM meta"]
 
 
-def test_filters_find_by_metadata_and_are_remembered(opened: Catalogue) -> None:
+def test_filters_find_by_metadata_and_are_cached(opened: Catalogue) -> None:
     allowed = opened.allow({"label": "imagenet"})
     assert len(allowed) == 20
     assert opened.allow({"label": {"$eq": "imagenet"}}) is allowed
@@ -237,7 +237,7 @@ def test_filters_find_by_metadata_and_are_remembered(opened: Catalogue) -> None:
     assert none == []
 
 
-def test_a_long_filter_is_looked_up_each_time_and_not_remembered(opened: Catalogue) -> None:
+def test_a_long_filter_is_looked_up_each_time_and_not_cached(opened: Catalogue) -> None:
     where = {"width": {"$in": list(range(5000))}}
     first, second = opened.allow(where), opened.allow(where)
     assert first is not second

@@ -89,7 +89,7 @@ def test_codes_find_what_vectors_find_at_true_distances(metric: Metric, tmp_path
 
 
 def test_all_rows_but_one_far_from_the_query_are_still_found(index: MappedIndex) -> None:
-    # The graph leads to where nothing is allowed: the walk is given up for the rows themselves.
+    # The graph leads to where nothing is allowed: the walk is cut off, and the rows themselves are compared.
     query = index.vectors()[:1].copy()
     far = np.argsort(index.vectors() @ query[0])[: COUNT // 2]
     found = index.search(query, 50, allowed=allow_rows(far, COUNT))[0]
@@ -155,7 +155,7 @@ def test_the_planner_takes_the_cheaper_way() -> None:
     assert plan(100_000, 100_000, 700, 128, codes=False) < UNBOUNDED
 
 
-def test_many_rows_are_remembered_as_bits_alone() -> None:
+def test_many_rows_are_kept_as_bits_alone() -> None:
     for rows in (np.arange(0, 200_001, 2), np.array([7, 3, 199_999, 3]), np.arange(0)):
         allowed = allow_rows(rows, 200_001)
         assert allowed.rows().tolist() == np.unique(rows).tolist()

@@ -180,7 +180,7 @@ def deep(levels: int) -> dict[str, Any]:
     [
         ([], 'where: a filter is an object, such as {"label": "cats"}, not a list'),
         ("label = cats", "where: a filter is an object, such as .*, not a text"),
-        ({"$xor": []}, r"where.\$xor: there is no operator \$xor; there are \$and, "),
+        ({"$xor": []}, r"where.\$xor: there is no operator \$xor; there are \$eq, "),
         ({"$gt": 3}, r'where.\$gt: \$gt is asked of a field, as in {"width": {"\$gt": …}}'),
         ({"$and": {"a": 1}}, r"where.\$and: give a list of filters, at least one"),
         ({"$or": []}, r"where.\$or: give a list of filters, at least one"),

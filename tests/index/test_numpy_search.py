@@ -8,7 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index import DamagedIndex, MappedIndex, allow_rows, build_codes, build_hnsw, open_hnsw_file, open_index
+from index import (
+    DamagedIndex,
+    MappedIndex,
+    allow_rows,
+    build_codes,
+    build_hnsw,
+    load_kernel_later,
+    open_hnsw_file,
+    open_index,
+)
 from index.hnsw.kernel import loader
 
 COUNT, DIM = 3000, 24
@@ -32,7 +41,7 @@ def path(vectors: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel is not there yet, and whoever asks for it all the same fails."""
     monkeypatch.setattr(loader, "_there", threading.Event())
-    monkeypatch.setattr("index.reader.kernel", None)
+    monkeypatch.setattr("index.hnsw.mapped_index.kernel", None)
 
 
 def opened(path: Path) -> MappedIndex:
@@ -83,7 +92,7 @@ def test_a_damaged_link_is_an_error(path: Path, vectors: np.ndarray, tmp_path: P
 
 def test_the_kernel_takes_over_once_it_is_loaded(path: Path, vectors: np.ndarray) -> None:
     index = opened(path)
-    loader.load_kernel_later(0.2)
+    load_kernel_later(0.2)
     assert not loader.kernel_is_there()
     before = index.search(vectors[:5], 10)
     assert loader._there.wait(60)

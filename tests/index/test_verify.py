@@ -130,7 +130,7 @@ def test_verify_looks_into_the_database(folder: Path) -> None:
         connection.execute("DELETE FROM thumbnails WHERE id = 3")
         connection.execute("UPDATE items SET metadata = '[]' WHERE id = 4")
     connection.close()
-    (folder / "model.yaml").write_text("what BentoML's model store puts beside it is no damage")
+    (folder / "model.yaml").write_text("what BentoML's model store puts next to it is no damage")
     assert list(verify_catalogue(folder)) == [
         Starts("catalogue.sqlite: its tables have changed since the build (SHA-256 "),
         "catalogue.sqlite: 1 items have no thumbnail",

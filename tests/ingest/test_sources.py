@@ -24,7 +24,7 @@ def test_samples_are_spread_and_readable(extractor: Extractor, photos: list[Path
     def pixels(place: int) -> np.ndarray:
         return look.to_pixels(read_picture(photos[place].read_bytes(), enough=look.enough).image)
 
-    # A step of four: 0 and 4 cannot be read, 8 can; then those beside them.
+    # A step of four: 0 and 4 cannot be read, 8 can; then those next to them.
     assert np.array_equal(samples(extractor.card, 3), [pixels(8), pixels(1), pixels(5)])
     assert len(samples(extractor.card, 100)) == 10
 

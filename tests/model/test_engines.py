@@ -75,6 +75,7 @@ def test_auto_is_bf16_as_far_as_it_is_true(extractor: Extractor, reference: Torc
     assert ("Convolution", "f32") in kinds
 
 
+@pytest.mark.soak
 def test_int8_is_calibrated_and_held_to_its_floor(photos: list[Path], tmp_path: Path) -> None:
     weights = write_random_weights("resnet18", photos, tmp_path / "weights.safetensors")
     samples = SourceSamples(find_sources([photos[0].parent, photos[-1].parent]), Limits())

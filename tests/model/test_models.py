@@ -16,7 +16,11 @@ from tests.serving import ROOT, serving
 
 
 @pytest.mark.parametrize(
-    ("model", "suffix", "dim"), [("resnet50.tv_in1k", ".pth", 2048), ("vit_tiny_patch16_224", ".safetensors", 192)]
+    ("model", "suffix", "dim"),
+    [
+        pytest.param("resnet50.tv_in1k", ".pth", 2048, marks=pytest.mark.soak),
+        ("vit_tiny_patch16_224", ".safetensors", 192),
+    ],
 )
 def test_a_model_goes_the_whole_way(model: str, suffix: str, dim: int, photos: list[Path], tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -15,7 +15,7 @@ from server.telemetry.metrics import REQUEST_BODY_BYTES
 
 
 class Clock:
-    """Time that goes on when it is told to."""
+    """Time that goes on by hand."""
 
     def __init__(self) -> None:
         self.now = 1000.0

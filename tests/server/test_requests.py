@@ -1,4 +1,4 @@
-"""Requests that cannot be answered are told what was wrong with them, with the right status, and harm nothing."""
+"""Requests that cannot be answered get an error that says what was wrong, with the right status, and harm nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What operators are told: metrics that add up, a live recall, log lines as JSON with request ids, traces."""
+"""What operators see: metrics that add up, a live recall, log lines as JSON with request ids, traces."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ class Canary(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module", autouse=True)
 def canaries() -> Iterator[None]:
-    """Servers on this machine's loopback: one that nobody may reach, and one that stands for the internet."""
+    """Servers on this machine's loopback: one that no caller may reach, and one that stands for the internet."""
     servers = [ThreadingHTTPServer((host, PORT), Canary) for host in ("127.0.0.1", PUBLIC)]
     for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()

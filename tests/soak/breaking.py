@@ -226,7 +226,7 @@ class Breaker:
         return Broken("headers", headers=some, body=mutated(body, dice) if dice.random() < 0.3 else body)
 
     def way(self, dice: Dice) -> Broken:
-        """Methods and paths that nobody has."""
+        """Methods and paths that do not exist."""
         methods = ("GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "POST", "PROPFIND", "get")
         paths = (
             *(

@@ -1,4 +1,4 @@
-"""A load that goes on while a server is told to stop, and counts what became of each request."""
+"""A load that goes on while a server shuts down, and counts what became of each request."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def hammer(url: str, pictures: list[bytes], clients: int, stop: Callable[[], Non
         turn = number
         while True:
             turn += 1
-            # Bytes after a picture's end change nothing but its hash: none is remembered from before.
+            # Bytes after a picture's end change nothing but its hash: none is cached from before.
             body = HEAD + pictures[turn % len(pictures)] + os.urandom(8) + TAIL
             try:
                 if number % 2:

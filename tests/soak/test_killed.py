@@ -30,7 +30,7 @@ def test_the_network_is_killed_under_load_and_comes_back(
         assert in_flight == ["bentolens_pictures_in_flight 0.0"]
 
 
-def test_a_door_that_is_killed_comes_back_and_the_other_goes_on(
+def test_a_worker_that_is_killed_comes_back_and_the_other_goes_on(
     catalogue: Path, photos: list[Path], tmp_path: Path
 ) -> None:
     with serving(catalogue, tmp_path / "log", LENS_WORKERS="2") as server:
@@ -44,9 +44,9 @@ def test_a_door_that_is_killed_comes_back_and_the_other_goes_on(
         assert server.search(photos[0].read_bytes()).status_code == 200
 
 
-def test_what_a_killed_door_held_is_held_no_more(catalogue: Path, tmp_path: Path) -> None:
+def test_what_a_killed_worker_held_is_held_no_more(catalogue: Path, tmp_path: Path) -> None:
     with serving(catalogue, tmp_path / "log") as server:
-        (door,) = server.workers("ImageSearch")
+        (worker,) = server.workers("ImageSearch")
         where = urlsplit(server.url)
         with socket.create_connection((str(where.hostname), where.port or 0)) as connection:
             head = (
@@ -54,9 +54,9 @@ def test_what_a_killed_door_held_is_held_no_more(catalogue: Path, tmp_path: Path
             )
             connection.sendall(head.encode() + b"\r\n\r\n" + bytes(10**6))
             eventually(lambda: "bentolens_request_body_bytes 0.0" not in metrics(server), "nothing is held")
-            door.kill()
+            worker.kill()
         eventually(
-            lambda: door not in server.workers("ImageSearch") and status(server) == 200, "it has not come back", 20
+            lambda: worker not in server.workers("ImageSearch") and status(server) == 200, "it has not come back", 20
         )
         assert "bentolens_request_body_bytes 0.0" in metrics(server)
 

@@ -23,7 +23,7 @@ numbers = itertools.count()
 
 
 def resident(server: Server) -> float:
-    """MB of the door and the network together."""
+    """MB of both services together."""
     workers = [*server.workers("ImageSearch"), *server.workers("Extractor")]
     return sum(worker.memory_info().rss for worker in workers) / 2**20
 

@@ -93,7 +93,7 @@ Shutdown = Callable[[uvicorn.Server, list[socket.socket]], Awaitable[None]]
 def drain_before_shutdown(drain: Shutdown, cancel_seconds: int) -> None:
     """Await ``drain`` before a server of this process shuts down; what then still runs is cancelled after some seconds.
 
-    uvicorn closes each connection that is idle when it is told to stop, though its next request may be on the way.
+    uvicorn closes each connection that is idle when it stops, though its next request may be on the way.
     For uvicorn 0.54.0; upstream: no issue filed.
     """
     shut_down = uvicorn.Server.shutdown

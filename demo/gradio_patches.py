@@ -1,0 +1,63 @@
+"""Changes made to Gradio 6.31.0, each with its reason; tests/demo/test_gradio_patches.py fails when one is not needed."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from types import SimpleNamespace
+from typing import Any
+
+import gradio
+import gradio.processing_utils
+import gradio.queueing
+import gradio.route_utils
+import gradio.routes
+import gradio.utils
+
+log = logging.getLogger("bentoml.bentolens")
+DOWNLOADS = ("ssrf_protected_download", "save_url_to_cache", "unsafe_download")
+
+
+def disable_downloads() -> None:
+    """Keep Gradio from fetching URLs that an event names: only uploads are queries.
+
+    For gradio 6.31.0; upstream: no setting for it, no issue filed.
+    """
+
+    def refuse(url: str, cache_dir: str) -> str:
+        raise ValueError("this page fetches nothing")
+
+    async def refuse_later(url: str, cache_dir: str) -> str:
+        return refuse(url, cache_dir)
+
+    for name in DOWNLOADS:
+        setattr(gradio.processing_utils, name, refuse)
+    gradio.processing_utils.async_ssrf_protected_download = refuse_later
+
+
+def disable_tracebacks() -> None:
+    """Log where an event failed, in place of Gradio's printed traceback, which quotes what the event has in it.
+
+    A caller could write lines of its own into the log.
+    For gradio 6.31.0; upstream: no setting for it, no issue filed.
+    """
+
+    def print_exc(*_: Any, **__: Any) -> None:
+        kind, _error, trace = sys.exc_info()
+        where = "".join(traceback.format_tb(trace)) if trace else ""  # the lines of code, not the error's own text
+        log.warning("an event of the page ended in %s", kind.__name__ if kind else "nothing", extra={"trace": where})
+
+    quiet = SimpleNamespace(**vars(traceback) | {"print_exc": print_exc})
+    for module in (gradio.queueing, gradio.route_utils, gradio.routes, gradio.utils):
+        if hasattr(module, "traceback"):
+            module.traceback = quiet
+
+
+def accept_uploads_only(page: gradio.Blocks) -> None:
+    """Have Gradio check that a file named by a request was uploaded, as it does for a page that ``launch()`` serves.
+
+    A page that is mounted counts as never launched, and any path of this machine would be taken for an upload.
+    For gradio 6.31.0; upstream: no issue filed.
+    """
+    page.has_launched = True
