@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from server.runtime.patches.bentoml import keep_client_sessions
 from server.telemetry.metrics import BATCH_PICTURES, STEP_SECONDS
 
 PROBE_SECONDS = 5
-ATTEMPTS = 2  # embedding has no side effect, so a connection that was closed under a call is worth one more
+ATTEMPTS = 2  # no call has a side effect, so a connection that was closed under a call is worth one more
 
 
 class ExtractorClient:
@@ -36,23 +36,18 @@ class ExtractorClient:
         """Embed pictures, uint8 [n, height, width, 3], in order. Raises EmbedderUnavailable."""
         import aiohttp  # slow, and of the processes that import this module only the HTTP service's calls
 
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                begun = time.perf_counter()
-                rows = await self._call.embed(pixels)
-                _observe(time.perf_counter() - begun, rows)
-                return [
-                    Embedding(vector, size)
-                    for vector, size in zip(rows["vector"], rows["batch_size"].tolist(), strict=True)
-                ]
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-                if attempt == ATTEMPTS:
-                    raise EmbedderUnavailable("the feature extractor closed the connection") from error
-            except (TimeoutError, aiohttp.ClientError, BentoMLException) as error:
-                # BentoML keeps the reason of a 5xx to itself.
-                reason = await self.fault() if isinstance(error, ServiceUnavailable) else None
-                raise EmbedderUnavailable(reason or "the feature extractor did not answer") from error
-        raise AssertionError("unreachable")
+        try:
+            rows, seconds = await self._attempt(lambda: self._call.embed(pixels))
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            raise EmbedderUnavailable("the feature extractor closed the connection") from error
+        except (TimeoutError, aiohttp.ClientError, BentoMLException) as error:
+            # BentoML keeps the reason of a 5xx to itself.
+            reason = await self.fault() if isinstance(error, ServiceUnavailable) else None
+            raise EmbedderUnavailable(reason or "the feature extractor did not answer") from error
+        _observe(seconds, rows)
+        return [
+            Embedding(vector, size) for vector, size in zip(rows["vector"], rows["batch_size"].tolist(), strict=True)
+        ]
 
     async def fault(self) -> str | None:
         """Return why the Extractor cannot be used, or None."""
@@ -60,9 +55,23 @@ class ExtractorClient:
 
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                return await self._call.fault() or None
+                return (await self._attempt(lambda: self._call.fault()))[0] or None
         except (TimeoutError, aiohttp.ClientError, BentoMLException):
             return "the feature extractor does not answer yet"
+
+    @staticmethod
+    async def _attempt(call: Callable[[], Awaitable[Any]]) -> tuple[Any, float]:
+        """Await a call, and once more where its connection was closed; what it gave, and the seconds that it took."""
+        import aiohttp
+
+        for attempt in range(1, ATTEMPTS + 1):
+            begun = time.perf_counter()
+            try:
+                return await call(), time.perf_counter() - begun
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                if attempt == ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
 
 
 def _observe(seconds: float, rows: NDArray[np.void]) -> None:

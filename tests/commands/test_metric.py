@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,10 @@ from tests.serving import serving
 @pytest.mark.parametrize("metric", ["ip", "l2"])
 def test_a_metric_goes_the_whole_way(metric: Metric, photos: list[Path], tmp_path: Path) -> None:
     out, some = tmp_path / "out", photos[:20]
-    built = run("build", *some, "--out", out, "--model", MODEL, "--metric", metric)
+    (tmp_path / "in").mkdir()
+    for photo in some:
+        shutil.copy(photo, tmp_path / "in")
+    built = run("build", tmp_path / "in", "--out", out, "--model", MODEL, "--metric", metric)
     assert built.exit_code == 0, built.stderr
     assert run("verify", out).stdout == f"{out} is sound\n"
     assert json.loads(run("info", out, "--json").stdout)["metric"] == metric

@@ -43,9 +43,17 @@ def test_disable_downloads_is_still_needed() -> None:
         assert callable(getattr(gradio.processing_utils, name)), f"{name} is gone: what fetches URLs now?"
     source = inspect.getsource(gradio.processing_utils)
     assert "ssrf_protected_download(" in source.replace("def ", ""), "no URL of an event is fetched any more"
-    patched = "from demo.gradio_patches import disable_downloads as d; d()\nimport gradio.processing_utils as p\n"
-    for name in gradio_patches.DOWNLOADS:
-        assert "this page fetches nothing" in unpatched(patched + f"p.{name}('http://127.0.0.1/', '/tmp')")
+    patched = """
+from demo.gradio_patches import DOWNLOADS, disable_downloads
+disable_downloads()
+import gradio.processing_utils, sys
+for name in DOWNLOADS:
+    try:
+        getattr(gradio.processing_utils, name)("http://127.0.0.1/", "/tmp")
+    except ValueError as error:
+        print(error, file=sys.stderr)
+"""
+    assert unpatched(patched).count("this page fetches nothing") == len(gradio_patches.DOWNLOADS)
 
 
 def test_disable_tracebacks_is_still_needed() -> None:

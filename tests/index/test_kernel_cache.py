@@ -63,6 +63,7 @@ def test_a_change_in_any_file_of_the_kernel_compiles_anew(copy: Path) -> None:
     assert "data saved" not in cache_log(copy)
 
 
+@pytest.mark.soak
 def test_where_the_cache_cannot_be_written_it_is_kept_elsewhere(copy: Path) -> None:
     shutil.rmtree(copy / KERNEL / "compiled_cache")
     (copy / KERNEL / "compiled_cache").write_text("in the way")
@@ -70,6 +71,7 @@ def test_where_the_cache_cannot_be_written_it_is_kept_elsewhere(copy: Path) -> N
     assert "data saved" not in cache_log(copy)
 
 
+@pytest.mark.soak
 def test_a_cache_that_was_filled_and_is_read_only_is_used(copy: Path) -> None:
     # Root writes anywhere: that nothing can be written is played by a folder that cannot be listed as writable.
     play = (

@@ -93,6 +93,7 @@ def test_int8_is_calibrated_and_held_to_its_floor(photos: list[Path], tmp_path: 
         assert (made.folder / "graph.bin").stat().st_size < weights.stat().st_size / 3
 
 
+@pytest.mark.soak
 def test_a_precision_that_is_not_true_is_refused_with_the_one_to_choose(
     reference: TorchEngine, pixels: np.ndarray, tmp_path: Path
 ) -> None:

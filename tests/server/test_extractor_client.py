@@ -17,7 +17,7 @@ from server.runtime.extractor_client import ExtractorClient
 PIXELS = np.zeros((2, 4, 4, 3), np.uint8)
 
 
-def answering(*outcomes: Any) -> ExtractorClient:
+def answering(*outcomes: Any, faults: list[Exception] | None = None) -> ExtractorClient:
     """A client whose calls end one after the other as told."""
     remaining = iter(outcomes)
 
@@ -27,6 +27,8 @@ def answering(*outcomes: Any) -> ExtractorClient:
         return outcome
 
     async def fault() -> str:
+        if faults and (outcome := faults.pop(0)):
+            raise outcome
         return ""
 
     return ExtractorClient(lambda: SimpleNamespace(to_async=SimpleNamespace(embed=embed, fault=fault)))
@@ -52,6 +54,13 @@ def test_a_connection_closed_under_a_call_is_tried_once_more() -> None:
     assert len(asyncio.run(answering(closed, ROWS).embed(PIXELS))) == 2
     with pytest.raises(EmbedderUnavailable, match="closed the connection"):
         asyncio.run(answering(closed, closed, ROWS).embed(PIXELS))
+
+
+def test_a_connection_that_is_closed_does_not_make_it_unready() -> None:
+    """/readyz answered 503 where its connection had just been closed: 5 s after the last call."""
+    closed = aiohttp.ServerDisconnectedError()
+    assert asyncio.run(answering(faults=[closed]).fault()) is None
+    assert asyncio.run(answering(faults=[closed, closed]).fault()) == "the feature extractor does not answer yet"
 
 
 @pytest.mark.parametrize(

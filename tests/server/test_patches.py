@@ -81,9 +81,19 @@ def test_keep_client_sessions_is_still_needed() -> None:
     assert "await self._session.close()" in source  # whether or not a call is in flight: issue 5540
     parameters = inspect.signature(SessionManager.__init__).parameters
     assert (parameters["max_requests"].default, parameters["max_age"].default) == (100, 300.0)
-    client = AsyncClient("http://127.0.0.1:1", server_ready_timeout=0)
-    bentoml_patches.keep_client_sessions(client)
-    assert (client._session_manager.max_requests, client._session_manager.max_age) == (math.inf, math.inf)
+
+    async def keepalive(patched: bool) -> float:
+        client = AsyncClient("http://127.0.0.1:1", server_ready_timeout=0)
+        if patched:
+            bentoml_patches.keep_client_sessions(client)
+            assert (client._session_manager.max_requests, client._session_manager.max_age) == (math.inf, math.inf)
+        session = await client._session_manager.get_session()
+        await session.close()
+        return float(session.connector._keepalive_timeout)
+
+    server_closes = uvicorn.Config(lambda: None).timeout_keep_alive
+    assert asyncio.run(keepalive(False)) > server_closes, "the client closes idle connections first by now"
+    assert asyncio.run(keepalive(True)) < server_closes
 
 
 def test_restart_dead_workers_is_still_needed() -> None:
