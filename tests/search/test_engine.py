@@ -22,6 +22,7 @@ from search import (
     ItemNotFound,
     ItemQuery,
     LocalEmbedder,
+    QueryInput,
     SearchEngine,
     open_catalogue_with_extractor,
 )
@@ -62,7 +63,14 @@ class Recorder:
 
 def test_each_input_has_its_result_in_its_place(opened: Catalogue, extractor: Extractor, photos: list[Path]) -> None:
     wrong = UnreadableImage("the file cannot be read")
-    inputs = [photos[0].read_bytes(), ItemQuery(2), b"text", wrong, ItemQuery(10**30), photos[1].read_bytes()]
+    inputs: list[QueryInput] = [
+        photos[0].read_bytes(),
+        ItemQuery(2),
+        b"text",
+        wrong,
+        ItemQuery(10**30),
+        photos[1].read_bytes(),
+    ]
     result = asyncio.run(engine(opened, extractor).search(inputs, 3))
     first, item, text, given, missing, last = result.results
     assert isinstance(first, Found)

@@ -88,8 +88,9 @@ def test_keep_client_sessions_is_still_needed() -> None:
             bentoml_patches.keep_client_sessions(client)
             assert (client._session_manager.max_requests, client._session_manager.max_age) == (math.inf, math.inf)
         session = await client._session_manager.get_session()
+        seconds = float(session.connector._keepalive_timeout)
         await session.close()
-        return float(session.connector._keepalive_timeout)
+        return seconds
 
     server_closes = uvicorn.Config(lambda: None).timeout_keep_alive
     assert asyncio.run(keepalive(False)) > server_closes, "the client closes idle connections first by now"
