@@ -51,7 +51,7 @@ def check_port(host: str, port: int) -> None:
 
 
 def greeting(host: str, port: int, settings: Settings) -> str:
-    """Where a service will be found, and by whom."""
+    """Say where a service will be found, and by whom."""
     local = host in ("127.0.0.1", "localhost", "::1")
     where = f"BentoLens on http://{'localhost' if local or host == '0.0.0.0' else host}:{port}/demo"
     if settings.keys is not None or settings.keys_file is not None:

@@ -40,5 +40,5 @@ _PAGE = """<!doctype html>
 
 
 def sign_in_page(fault: str | None = None) -> str:
-    """The form that asks for an API key, and above it what was wrong with the one before."""
+    """Return the form that asks for an API key, and above it what was wrong with the one before."""
     return _PAGE.replace("{{fault}}", f'<p role="alert">{escape(fault)}</p>' if fault else "")

@@ -49,7 +49,7 @@ def _as_sent(payload: Any) -> str | None:
 
 
 def build_page(parts: PageParts) -> gr.Blocks:
-    """The page over what it is handed: upload, paste or webcam on one side, the neighbours on the other."""
+    """Build the page over what it is handed: upload, paste or webcam on one side, the neighbours on the other."""
 
     async def by_picture(path: str | None, k: float) -> tuple[Any, ...]:
         if path is None:
@@ -110,7 +110,7 @@ def build_page(parts: PageParts) -> gr.Blocks:
 
 
 async def _shown(answer: Awaitable[PageAnswer], what: str) -> tuple[Any, str, str]:
-    """A search's outcome as the gallery, what the browser keeps of it, and the note above it."""
+    """Return a search's outcome as the gallery, what the browser keeps of it, and the note above it."""
     try:
         found = await answer
     except PageRefusal as refusal:

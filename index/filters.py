@@ -67,7 +67,7 @@ def compile_filter(where: object) -> Condition:
 
 
 def parse_filter(text: str) -> object:
-    """A filter from its JSON text. Raises InvalidFilter when that is not JSON, or names a field twice in one object."""
+    """Parse a filter's JSON text. Raises InvalidFilter when it is not JSON, or names a field twice in one object."""
     try:
         return json.loads(text, object_pairs_hook=refuse_repeats)
     except RecursionError:
@@ -77,7 +77,7 @@ def parse_filter(text: str) -> object:
 
 
 def refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An ``object_pairs_hook`` for json.loads that loses nothing: a name that is there twice raises ValueError."""
+    """Refuse a name that is there twice (ValueError): an ``object_pairs_hook`` for json.loads that loses nothing."""
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
@@ -94,7 +94,7 @@ class _Compiler:
         self._names = (f"f{n}" for n in itertools.count())
 
     def filter(self, where: object, place: str, depth: int = 0) -> Condition:
-        """A whole filter; ``depth`` is how many groups it stands in."""
+        """Compile a whole filter; ``depth`` is how many groups it stands in."""
         if not isinstance(where, dict):
             raise InvalidFilter(f'{place}: a filter is an object, such as {{"label": "cats"}}, not {_named(where)}')
         if depth > MAX_DEPTH:
@@ -118,7 +118,7 @@ class _Compiler:
         return self._field((name,), asked, place, depth)
 
     def _field(self, path: tuple[str, ...], asked: object, place: str, depth: int) -> Condition:
-        """What is asked of a field, or of the fields inside it; ``path`` has the names on the way to it."""
+        """Compile what is asked of a field, or of the fields inside it; ``path`` has the names on the way to it."""
         if depth > MAX_DEPTH:
             raise InvalidFilter(f"{place}: the filter is more than {MAX_DEPTH} levels deep")
         if not isinstance(asked, dict):
@@ -144,7 +144,7 @@ class _Compiler:
         return _negated(found) if absent or BY_NAME[operator].negates else found
 
     def _found(self, path: tuple[str, ...], test: Test, operand: Any, place: str) -> Condition:
-        """There is a field at the end of the path, and it passes the test."""
+        """Compile: there is a field at the end of the path, and it passes the test."""
         rows = [next(self._names) for _ in path]
         condition = test(rows[-1], operand, place)
         for at in reversed(range(len(path))):
@@ -210,7 +210,7 @@ def _contains(row: str, operand: Any, place: str) -> Condition:
 
 
 def _any_of(row: str, operands: list[Any], place: str) -> Condition:
-    """Equal to one of these. The values travel as one JSON list for each kind, so that there may be any number of them."""
+    """Compile: equal to one of these. Values travel as one JSON list for each kind, so that there may be any number."""
     values: dict[str, list[str | int | float]] = {}
     for n, operand in enumerate(operands):
         kind, value = _scalar(operand, place if len(operands) == 1 else f"{place}[{n}]")
@@ -227,7 +227,7 @@ def _any_of(row: str, operands: list[Any], place: str) -> Condition:
 
 
 def _scalar(value: Any, place: str) -> tuple[str, str | int | float]:
-    """A value's kind ('text', 'number', or the SQL name of true, false and null) and itself as SQLite takes it."""
+    """Return a value's kind ('text', 'number', or the SQL name of true, false and null) and itself as SQLite takes it."""
     if value is None or isinstance(value, bool):
         return json.dumps(value), 0
     if isinstance(value, str):

@@ -80,7 +80,7 @@ class SourceSamples:
     limits: Limits
 
     def __call__(self, card: ExtractorCard, count: int) -> NDArray[np.uint8]:
-        """At most ``count`` pictures, uint8 [n, height, width, 3]. Raises EmptyCatalogue when no file can be read."""
+        """Return at most ``count`` pictures, uint8 [n, height, width, 3]. Raises EmptyCatalogue when no file can be read."""
         files, found = self.sources.files, list[NDArray[np.uint8]]()
         reason = ""
         # Every file once: first those a step apart, then the ones between, until enough could be read.

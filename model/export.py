@@ -102,7 +102,7 @@ def _drafts(
 
 
 def _convert(reference: TorchEngine) -> openvino.Model:
-    """The network for one picture at a time, with its normalisation."""
+    """Return the network for one picture at a time, with its normalisation."""
     size = (1, *reference.card.preprocessing.size, 3)
     with _quiet(reference.card.model):
         from openvino.tools.ovc import convert_model

@@ -26,7 +26,7 @@ FLOORS: dict[Precision, Fidelity] = {
 
 
 def shortfall(found: Fidelity, precision: Precision) -> str | None:
-    """What falls short of a precision's floor, or None."""
+    """Return what falls short of a precision's floor, or None."""
     floor = FLOORS[precision]
     for name in ("mean", "minimum", "overlap"):
         if not getattr(found, name) >= getattr(floor, name):  # also when it is not a number

@@ -46,7 +46,7 @@ class Picture:
     longitude: float | None = None
 
     def metadata(self) -> dict[str, object]:
-        """What is known of the picture, as JSON-ready metadata; what is not known is left out."""
+        """Return what is known of the picture, as JSON-ready metadata; what is not known is left out."""
         known = {
             "width": self.width,
             "height": self.height,
@@ -91,7 +91,7 @@ def read_picture(data: bytes, limits: Limits = Limits(), enough: int | None = No
 
 
 def read_file(path: Path, limits: Limits = Limits()) -> tuple[bytes, os.stat_result]:
-    """A picture file's bytes, and what the system says of it; a pipe or a device is never read, nor a file too large.
+    """Read a picture file's bytes, and what the system says of it; a pipe or a device is never read, nor a file too large.
 
     Raises UnreadableImage, ImageTooLarge or OSError.
     """
@@ -139,7 +139,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
-    """The picture in strips, each with its first row: what is done to a copy of the whole would take its memory again."""
+    """Yield the picture in strips, each with its first row: a copy of the whole would take its memory again."""
     rows = max(1, STRIP_PIXELS // image.width)
     for top in range(0, image.height, rows):
         yield top, image.crop((0, top, image.width, min(image.height, top + rows)))
@@ -162,7 +162,7 @@ def _samples(image: Image.Image) -> np.ndarray:
 
 
 def _full_scale(image: Image.Image) -> float:
-    """The range that the samples' own kind suggests: 0–1 for floats, 8, 16 or 32 bits for integers."""
+    """Return the range that the samples' own kind suggests: 0–1 for floats, 8, 16 or 32 bits for integers."""
     peak = max((float(_samples(strip).max(initial=0)) for _, strip in _strips(image)), default=0.0)
     kind = np.asarray(image.crop((0, 0, 1, 1))).dtype
     if kind.kind == "f" and peak <= 1:
@@ -175,7 +175,7 @@ def _to_8_bits(samples: np.ndarray, full: float) -> np.ndarray:
 
 
 def thumbnail(image: Image.Image, side: int = THUMBNAIL) -> bytes:
-    """A small JPEG of an RGB picture, at most ``side`` pixels on its longer edge."""
+    """Return a small JPEG of an RGB picture, at most ``side`` pixels on its longer edge."""
     scale = min(1, side / max(image.size))
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     # Bilinear is as good to the eye as bicubic here, at half its cost.

@@ -59,7 +59,7 @@ class Preprocessing:
         return _centre_crop(np.asarray(image), *self.size, fill=self._border_colour())
 
     def _seen_of(self, image: Image.Image, width: int, height: int) -> tuple[float, float, float, float]:
-        """The part of a picture that the crop keeps of it at width × height: scaling the rest is work for nothing."""
+        """Return the part of a picture that the crop keeps of it at width × height: scaling the rest is work for nothing."""
         left, top = round((width - self.size[1]) / 2), round((height - self.size[0]) / 2)
         x, y = image.width / width, image.height / height
         return (

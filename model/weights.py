@@ -21,7 +21,7 @@ PROBE_SECONDS = 5
 
 
 def create_model(model: str, weights: Path | None) -> torch.nn.Module:
-    """The timm network ``model`` without classifier, its weights loaded.
+    """Create the timm network ``model`` without classifier, its weights loaded.
 
     Raises UnknownModel, WeightsNotFound or WeightsMismatch.
     """
@@ -83,7 +83,7 @@ def _from_hub(model: str) -> torch.nn.Module:
 
 
 def _hub_answers() -> bool:
-    """Whether the hub can be reached now, through whatever proxy the environment names."""
+    """Return whether the hub can be reached now, through whatever proxy the environment names."""
     try:
         httpx.head(huggingface_hub.constants.ENDPOINT, timeout=PROBE_SECONDS)
     except httpx.HTTPError:

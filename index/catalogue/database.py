@@ -20,7 +20,7 @@ from index.errors import CatalogueNotFound, DamagedIndex
 
 
 def hash_tables(database: Reading) -> str:
-    """A SHA-256 over every value of every table, but for itself: what verify holds the database to."""
+    """Return a SHA-256 over every value of every table, but for itself: what verify holds the database to."""
     digest = hashlib.sha256()
     for sql in (
         "SELECT name, value FROM meta WHERE name <> 'tables_sha256' ORDER BY name",
@@ -101,17 +101,17 @@ class Reading:
         self._lock = threading.Lock()
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        """All rows that a statement gives. Raises DamagedIndex when the database cannot be read."""
+        """Return all rows that a statement gives. Raises DamagedIndex when the database cannot be read."""
         with self._lock, _damage_named():
             return self._connection.execute(sql, values).fetchall()
 
     def numbers(self, sql: str, values: Sequence[Any] = ()) -> NDArray[np.int64]:
-        """The whole numbers that a statement of one column gives, int64 [n]. Raises DamagedIndex."""
+        """Return the whole numbers that a statement of one column gives, int64 [n]. Raises DamagedIndex."""
         with self._lock, _damage_named():
             return np.fromiter((number for (number,) in self._connection.execute(sql, values)), np.int64)
 
     def rows(self, sql: str) -> Iterator[tuple[Any, ...]]:
-        """The rows of a statement one by one; other readers wait meanwhile. Raises DamagedIndex."""
+        """Yield the rows of a statement one by one; other readers wait meanwhile. Raises DamagedIndex."""
         with self._lock, _damage_named():
             yield from self._connection.execute(sql)
 
@@ -126,7 +126,7 @@ class Reading:
 
 
 def read_meta(database: Reading, folder: Path) -> dict[str, Any]:
-    """All meta values. Raises CatalogueNotFound when the file is not a catalogue's database."""
+    """Return all meta values. Raises CatalogueNotFound when the file is not a catalogue's database."""
     try:
         return {name: json.loads(value) for name, value in database.query("SELECT name, value FROM meta")}
     except (DamagedIndex, ValueError) as error:

@@ -101,7 +101,7 @@ class Catalogue:
             )
 
     def allow(self, where: object) -> Allowed:
-        """The rows that a filter on the metadata allows (docs: index/filters.py); those of recent filters are kept.
+        """Return the rows that a filter on the metadata allows (docs: index/filters.py); those of recent filters are kept.
 
         Raises InvalidFilter, which points at the place, and DamagedIndex when the database cannot be read.
         """
@@ -142,11 +142,11 @@ class Catalogue:
         return scores
 
     def items(self, ids: Sequence[int]) -> dict[int, Item]:
-        """The items with these ids; those that are not there are left out."""
+        """Return the items with these ids; those that are not there are left out."""
         return {item.id: item for item in self._select("id", ids)}
 
     def items_by_key(self, keys: Sequence[str]) -> dict[str, Item]:
-        """The items with these keys; those that are not there are left out."""
+        """Return the items with these keys; those that are not there are left out."""
         return {item.key: item for item in self._select("key", keys)}
 
     def vector(self, item_id: int) -> NDArray[np.float32] | None:
@@ -162,7 +162,7 @@ class Catalogue:
         return self.index.vector(row)
 
     def thumbnail(self, item_id: int) -> bytes | None:
-        """The item's thumbnail as JPEG bytes, or None when there is no such item."""
+        """Return the item's thumbnail as JPEG bytes, or None when there is no such item."""
         rows = self._database.query("SELECT jpeg FROM thumbnails WHERE id = ?", (item_id,))
         if not rows:
             return None
@@ -236,7 +236,7 @@ def check_readable(folder: Path) -> None:
 
 
 def read_info(database: Reading, folder: Path) -> CatalogueInfo:
-    """What the database in ``folder`` says of its catalogue.
+    """Return what the database in ``folder`` says of its catalogue.
 
     Raises CatalogueNotFound, CatalogueMismatch (another format) or DamagedIndex.
     """

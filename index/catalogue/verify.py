@@ -79,7 +79,7 @@ def _check_database(database: Reading, digest: str) -> Iterator[str]:
 
 
 def _check_rows(file: HnswFile, database: Reading) -> Iterator[str]:
-    """Whether each item's row in the index file has the item's id for its label, and each row its item."""
+    """Check that each item's row in the index file has the item's id for its label, and each row its item."""
     try:
         rows, ids = (
             database.numbers(f"SELECT {column} FROM items WHERE row IS NOT NULL ORDER BY row")

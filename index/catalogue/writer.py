@@ -68,7 +68,7 @@ class CatalogueWriter:
         return int(self._connection.execute("SELECT count(*) FROM items").fetchone()[0])
 
     def known(self) -> dict[str, tuple[int, int]]:
-        """The keys that are in already, each with the size and modification time its file had."""
+        """Return the keys that are in already, each with the size and modification time its file had."""
         rows = self._connection.execute("SELECT key, source_size, source_mtime_ns FROM items")
         return {key: (size, mtime) for key, size, mtime in rows}
 
@@ -187,7 +187,7 @@ def start_catalogue(
 def _resume(
     partial: Path, model: str, fingerprint: str, dim: int, metric: Metric, labelled: bool
 ) -> sqlite3.Connection | None:
-    """The database of a broken-off build, ready to go on with, or None where there is nothing to go on with."""
+    """Return the database of a broken-off build, ready to go on with, or None where there is nothing to go on with."""
     if not (partial / DATABASE).is_file():
         return None
     connection = open_database(partial, writable=True)

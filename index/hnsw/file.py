@@ -107,7 +107,7 @@ def read_layout(header: bytes, file_size: int, dim: int) -> Layout:
 
 
 def upper_offsets(file: HnswFile) -> NDArray[np.uint32]:
-    """Where each element's links above level 0 begin in ``file.upper``, or 0: uint32 [count]. Walks through all of it.
+    """Return where each element's links above level 0 begin in ``file.upper``, or 0: uint32 [count]. Walks through all of it.
 
     Raises DamagedIndex when that part of the file does not add up.
     """

@@ -47,7 +47,7 @@ class _Found(NamedTuple):
         return cls(np.empty((count, k), np.int64), np.empty((count, k), np.float32), np.zeros(count, np.int64))
 
     def part(self, which: slice | NDArray[np.intp]) -> _Found:
-        """Some queries' answers: a view for a slice, a copy for places."""
+        """Return some queries' answers: a view for a slice, a copy for places."""
         return _Found(self.labels[which], self.distances[which], self.sizes[which])
 
 
@@ -127,12 +127,12 @@ class MappedIndex:
         ]
 
     def vector(self, row: int) -> NDArray[np.float32]:
-        """A copy of the vector in ``row``, float32 [dim]; of unit length where the metric is cosine."""
+        """Return a copy of the vector in ``row``, float32 [dim]; of unit length where the metric is cosine."""
         at = self.file.layout.vector_word
         return self.file.vectors[row, at : at + self.file.layout.dim].copy()
 
     def vectors(self) -> NDArray[np.float32]:
-        """All vectors as a view of the map, float32 [count, dim]."""
+        """Return all vectors as a view of the map, float32 [count, dim]."""
         return self.file.row_vectors()
 
     def add(self, labels: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
@@ -162,7 +162,7 @@ class MappedIndex:
         return plan(len(allowed), len(self), self._usual(ef), self._vectors.dim, codes=self.codes is not None)
 
     def _measure(self, ef: int) -> float:
-        """How many distances an unfiltered walk takes: the mean over some of the index's own vectors."""
+        """Return how many distances an unfiltered walk takes: the mean over some of the index's own vectors."""
         rows = np.linspace(0, len(self) - 1, PROBES).astype(np.int64)
         spent = []
         for query in self.vectors()[rows]:
@@ -234,7 +234,7 @@ class MappedIndex:
 
 
 def _aligned(count: int, kind: type) -> NDArray[Any]:
-    """An array that begins with a cache line: loads across two of them make a comparison a fifth slower."""
+    """Return an array that begins with a cache line: loads across two of them make a comparison a fifth slower."""
     size = count * np.dtype(kind).itemsize
     room = np.empty(size + 64, np.uint8)
     start = -room.ctypes.data % 64

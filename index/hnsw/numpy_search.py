@@ -56,7 +56,7 @@ class _Query:
         return [pair for part in parts for pair in zip(self._distances(part).tolist(), part.tolist(), strict=True)]
 
     def _walk(self, ef: int) -> list[tuple[float, int]]:
-        """The ``ef`` nearest rows by the graph, with their distances, in no order."""
+        """Return the ``ef`` nearest rows by the graph, with their distances, in no order."""
         distance, row = self._descend()
         near, seen = [(distance, row)], {row}
         found = [(-distance, row)] if self._is_live(row) else []

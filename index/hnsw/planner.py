@@ -15,7 +15,7 @@ FILTERED = 0.85  # distances of a filtered walk: this, times those of an unfilte
 
 
 def plan(allowed: int, count: int, usual: float, dim: int, *, codes: bool) -> int:
-    """How many distances a walk may take before comparing the allowed rows is cheaper; 0 where it is from the start.
+    """Return how many distances a walk may take before comparing the allowed rows is cheaper; 0 where it is from the start.
 
     ``usual``: what an unfiltered walk takes. A filter whose rows lie far from the query makes the walk longer than
     foreseen: at the price of the scan it is cut off, so that no query costs more than about twice the better way.

@@ -19,7 +19,7 @@ Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
 def check_index(file: HnswFile, metric: Metric, progress: Progress = lambda *_: None) -> Iterator[str]:
-    """The faults of an index file: its counts, ids, levels, labels and vectors."""
+    """Yield the faults of an index file: its counts, ids, levels, labels and vectors."""
     layout = file.layout
     rows = np.arange(layout.count)
     yield from _check_links(file.links[:, : 1 + layout.max_links0], rows, np.zeros(layout.count, np.int64), 0)
@@ -45,7 +45,7 @@ def check_index(file: HnswFile, metric: Metric, progress: Progress = lambda *_: 
 
 
 def check_codes(path: Path, file: HnswFile, metric: Metric) -> Iterator[str]:
-    """The faults of an index file's companion: where it is not what would be made of the file again."""
+    """Yield the faults of an index file's companion: where it is not what would be made of the file again."""
     layout = file.layout
     try:
         codes = open_codes(path, file, metric)

@@ -56,7 +56,7 @@ def _keep(request: openvino.InferRequest, place: NDArray[np.float32]) -> None:
 
 
 def cpu_has_bf16() -> bool:
-    """Whether this machine's CPU computes in bfloat16."""
+    """Return whether this machine's CPU computes in bfloat16."""
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 

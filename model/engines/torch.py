@@ -43,7 +43,7 @@ class TorchEngine:
 
     @torch.inference_mode()
     def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The network's pooled features before normalisation, float32 [n, dim], of uint8 pixels [n, height, width, 3]."""
+        """Compute the pooled features before normalisation, float32 [n, dim], of uint8 pixels [n, height, width, 3]."""
         batch = torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
         with self._lock:
             if not self._gpu:
@@ -109,7 +109,7 @@ def build_reference(model: str, weights: Path | None = None, *, normalized: bool
 
 
 def open_torch(folder: Path, card: ExtractorCard) -> TorchEngine:
-    """The torch engine of a saved extractor; needs no network. Raises DamagedExtractor when its weights are not whole."""
+    """Open a saved extractor by torch; needs no network. Raises DamagedExtractor when its weights are not whole."""
     path = folder / WEIGHTS_FILE
     try:
         data = path.read_bytes()
@@ -135,5 +135,5 @@ def _embedding_length(model: str, network: torch.nn.Module, size: tuple[int, int
 
 
 def serialise(network: torch.nn.Module) -> bytes:
-    """A network's weights in the safetensors format; equal weights give equal bytes."""
+    """Return a network's weights in the safetensors format; equal weights give equal bytes."""
     return safetensors.torch.save({name: value.contiguous() for name, value in network.state_dict().items()})

@@ -69,7 +69,7 @@ class SearchFields(_Strict):
 
 
 def _one_of(*names: str) -> dict[str, Any]:
-    """What JSON Schema says where just one of some fields has to be given."""
+    """Return what JSON Schema says where just one of some fields has to be given."""
     given = [{"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in names]
     return {"oneOf": given}
 

@@ -23,7 +23,7 @@ def system_routes(page: ASGIApp | None, docs: Callable[[], dict[str, Any]]) -> S
     described = functools.cache(lambda: json.dumps(docs()))
 
     async def index(_: Request) -> Response:
-        """In place of BentoML's page, which would load a tag manager and badges from elsewhere."""
+        """Lead to the page, where BentoML's own would load a tag manager and badges from elsewhere."""
         if page:
             return RedirectResponse("demo/")
         return PlainTextResponse("BentoLens. The routes are described at /docs.json.\n")
@@ -33,7 +33,7 @@ def system_routes(page: ASGIApp | None, docs: Callable[[], dict[str, Any]]) -> S
         return Response(described(), media_type="application/json")
 
     async def metrics(_: Request) -> Response:
-        """All processes' numbers, which each writes to files that all can read."""
+        """Return all processes' numbers, which each writes to files that all can read."""
         client = BentoMLContainer.metrics_client.get()
         return Response(await asyncio.to_thread(client.generate_latest), media_type=client.CONTENT_TYPE_LATEST)
 

@@ -66,7 +66,7 @@ class Authenticator:
         return key
 
     def sign_in(self, presented: str) -> str | None:
-        """What a browser keeps in place of a key that may read, for a while; None for any other."""
+        """Return what a browser keeps in place of a key that may read, for a while; None for any other."""
         key = self._ring.find(presented) if self._ring else None
         if key is None or "read" not in key.scopes:
             return None
@@ -95,7 +95,7 @@ def _presented(headers: Mapping[str, str]) -> str | None:
 
 
 def _is_local(client: str | None, headers: Mapping[str, str]) -> bool:
-    """Whether a request was made on this machine, to this machine by name, and by no other site's page."""
+    """Return whether a request was made on this machine, to this machine by name, and by no other site's page."""
     return (
         _is_loopback(client)
         and _names_loopback(f"//{headers.get('host', '')}")
@@ -105,7 +105,7 @@ def _is_local(client: str | None, headers: Mapping[str, str]) -> bool:
 
 
 def _is_from_another_site(headers: Mapping[str, str]) -> bool:
-    """Whether a browser has been made to send this by another site's page; to follow a link is the person's own doing."""
+    """Return whether another site's page has made a browser send this; following a link is the person's own doing."""
     if (origin := headers.get("origin")) is not None:
         return not _names_loopback(origin)
     return headers.get("sec-fetch-site") in ("cross-site", "same-site") and headers.get("sec-fetch-mode") != "navigate"

@@ -47,7 +47,7 @@ Resolve = Callable[[str, int], list[Any]]  # socket.getaddrinfo, of a host and a
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is one of the open internet: not private, loopback, link-local, shared, reserved or multicast."""
+    """Return whether an address is public: not private, loopback, link-local, shared, reserved or multicast."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -58,7 +58,7 @@ def is_public(address: str) -> bool:
 
 
 def may_ask(hosts: str, url: URL) -> bool:
-    """Whether an allow-list has a URL's host: ``example.com``, ``*.example.com`` (any below it), ``host:port``, or ``*``.
+    """Return whether an allow-list has a URL's host: ``example.com``, ``*.example.com`` (below it), ``host:port``, or ``*``.
 
     Ports are 80 and 443 unless the entry names another.
     """
@@ -94,7 +94,7 @@ class UrlFetcher:
         self._names = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="names")
 
     async def fetch(self, text: str) -> bytes:
-        """The bytes at a URL; what they are is for the decoder to say.
+        """Fetch the bytes at a URL; what they are is for the decoder to say.
 
         Raises RequestError (422: it may not be fetched; 400: it cannot be) and ImageTooLarge.
         """
@@ -138,7 +138,7 @@ class UrlFetcher:
         return bytes(data)
 
     def _checked(self, text: str, base: URL | None = None) -> URL:
-        """The URL that a text means. Raises RequestError (422) unless it may be asked for."""
+        """Return the URL that a text means. Raises RequestError (422) unless it may be asked for."""
         if len(text) > LONGEST_URL:
             raise RequestError(URL_REFUSED, f"a URL has {LONGEST_URL} characters at most")
         try:
@@ -205,7 +205,7 @@ def _not_public() -> RequestError:
 
 
 def _public_socket(address: Any) -> socket.socket:
-    """A socket for the address that is about to be connected to, whatever has led to it."""
+    """Return a socket for the address that is about to be connected to, whatever has led to it."""
     family, kind, protocol, _, target = address
     if not is_public(str(target[0])):
         raise _not_public()

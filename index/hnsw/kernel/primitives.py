@@ -67,7 +67,7 @@ def _code_product(query, code):  # type: ignore[no-untyped-def]
 
 
 def far(query: Any, scale: Any, rows: Any, at: Any, terms: Any, node: Any, space: Any) -> Any:
-    """The distance from the query to a row: of float32 vectors, or from codes as terms[0] + terms[1]·(q·code)."""
+    """Return the distance from the query to a row: of float32 vectors, or from codes as terms[0] + terms[1]·(q·code)."""
 
 
 @overload(far)

@@ -58,7 +58,7 @@ def _descend(query, scale, graph, space):  # type: ignore[no-untyped-def]
 
 @inner()
 def _counts(graph, allow, node):  # type: ignore[no-untyped-def]
-    """Whether a row may be an answer: it is not deleted (hnswlib's flag), and its bit is set where there is a filter."""
+    """Return whether a row may be a hit: it is not deleted (hnswlib's flag), and its bit is set where there is a filter."""
     if graph.deletions and (graph.links[node, 0] >> 16) & 1:
         return False
     return allow.shape[0] == 0 or (allow[node >> 3] >> (node & 7)) & 1 == 1

@@ -47,7 +47,7 @@ def keep_client_sessions(client: Any) -> None:
 
 
 def restart_dead_workers() -> None:
-    """In the process that starts the workers: start one that has died again at once, in a container too.
+    """Restart a worker that has died at once, in a container too: in the process that starts the workers.
 
     BentoML looks after its workers every ten seconds; in a container not at all, and it ends once there are none.
     For bentoml 1.4.39; upstream: no issue filed.
@@ -66,7 +66,7 @@ def restart_dead_workers() -> None:
 
 
 def separate_metrics_folder(folder: Callable[[], Path]) -> None:
-    """In the process that starts the workers: keep their metrics in the folder that ``folder`` names.
+    """Keep the workers' metrics in the folder that ``folder`` names: in the process that starts the workers.
 
     BentoML keeps the metrics of all servers of a user in one folder, which each empties when it starts.
     For bentoml 1.4.39; upstream: no issue filed.
@@ -81,7 +81,7 @@ def separate_metrics_folder(folder: Callable[[], Path]) -> None:
 
 
 def disable_bentoml_timeout() -> None:
-    """In a worker: leave out BentoML's timeout, whose timer keeps five kilobytes of each request for as long as it runs.
+    """Leave out BentoML's timeout, whose timer keeps five kilobytes of each request for as long as it runs: in a worker.
 
     The routes have a timeout of their own, with a 503 where BentoML has a 504, and wait no longer for the Extractor.
     For bentoml 1.4.39; upstream: no issue filed.
@@ -95,7 +95,7 @@ def disable_bentoml_timeout() -> None:
 
 
 def keep_worker_sockets() -> None:
-    """In the process that starts the workers: close the HTTP socket when it stops, and remove the others at the very end.
+    """Close the HTTP socket when the parent process stops, and remove the other sockets at the very end.
 
     BentoML removes the Extractor's socket before its workers have stopped, so that none of them can connect to it any more,
     and leaves the HTTP socket open, where clients then wait in a queue that no process serves.

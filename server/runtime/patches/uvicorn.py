@@ -28,13 +28,13 @@ class _Head:
         self.begins()
 
     def begins(self) -> None:
-        """A request is expected, or its head has begun."""
+        """Note that a request is expected, or that its head has begun."""
         self.bytes = 0
         if self._timer is None:
             self._timer = self._protocol.loop.call_later(HEAD_SECONDS, self._protocol.transport.close)
 
     def ends(self) -> None:
-        """The head is there, or the connection is gone."""
+        """Note that the head is there, or that the connection is gone."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
