@@ -1,7 +1,8 @@
 """The network alone, engine by engine: python -m benchmarks.embedding [--quick]
 
 ResNet50 with (random) weights from a file, on pixels that are there already. Engines take turns, each round in another
-order. "torch, eager" is timm's network as one would call it, without our normalisation, at its best batch size.
+order. "torch, eager" is timm's network as one would call it, without our normalisation, at its best batch size. bf16 is left
+out where the CPU does not have it.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from benchmarks.catalogues import MODEL, photos_to_send, weights_of
 from benchmarks.report import arguments, deliver, in_turn, ratio, table
 from ingest.sources import SourceSamples, find_sources
 from model import Extractor, Limits, build_extractor, read_picture
+from model.engines.openvino import cpu_has_bf16
 from model.engines.torch import build_reference
 
 BATCHES = (1, 8, 32)
-PRECISIONS = ("f32", "bf16", "int8")
+PRECISIONS = ("f32", "bf16", "int8") if cpu_has_bf16() else ("f32", "int8")
 
 
 def main() -> None:
