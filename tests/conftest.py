@@ -102,5 +102,5 @@ def served(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="session")
 def server(served: Served) -> Server:
-    """The catalogue, served with the default settings."""
-    return served()
+    """The catalogue, served with the default settings, but for how long a request may wait: the machine may be busy."""
+    return served(LENS_MAX_QUEUE_SECONDS="60")

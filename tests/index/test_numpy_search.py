@@ -92,7 +92,7 @@ def test_a_damaged_link_is_an_error(path: Path, vectors: np.ndarray, tmp_path: P
 
 def test_the_kernel_takes_over_once_it_is_loaded(path: Path, vectors: np.ndarray) -> None:
     index = opened(path)
-    load_kernel_later(0.2)
+    load_kernel_later(1.0)
     assert not loader.kernel_is_there()
     before = index.search(vectors[:5], 10)
     assert loader._there.wait(60)

@@ -211,7 +211,7 @@ def test_nothing_is_lost_of_what_many_charge_at_once(tmp_path: Path, monkeypatch
 def keys(tmp_path: Path) -> Path:
     """A file of keys."""
     file = tmp_path / "keys"
-    file.write_text(f"shop read {READER}\nimporter write {digest_of(WRITER)}\nslow read {SLOW} 2\n")
+    file.write_text(f"shop read {READER}\nimporter write {digest_of(WRITER)}\nslow read {SLOW} 0.2\n")
     return file
 
 
@@ -277,8 +277,8 @@ def rotates(client: httpx.Client, keys: Path, server: Server, image: dict[str, b
         return old, new
 
     keys.write_text(f"shop read {READER}\nshop2 read {fresh}\n")
-    eventually(lambda: both() == ({200}, {200}), "the new key is not valid yet", 10)
+    eventually(lambda: both() == ({200}, {200}), "the new key is not valid yet")
     keys.write_text(f"shop2 read {fresh}\n")
     time.sleep(0.6)
-    eventually(lambda: both() == ({401}, {200}), "the old key is valid still", 10)
+    eventually(lambda: both() == ({401}, {200}), "the old key is valid still")
     assert {process.pid for process in server.main.children(recursive=True)} == alive

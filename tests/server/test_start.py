@@ -47,7 +47,7 @@ def imported(server: Server, spy: Path) -> dict[str, set[str]]:
         told = spy / str(process.pid)
         told.unlink(missing_ok=True)
         process.send_signal(signal.SIGUSR2)
-        until = time.monotonic() + 20
+        until = time.monotonic() + READY_SECONDS
         while not told.is_file():
             assert time.monotonic() < until, process.cmdline()
             time.sleep(0.05)

@@ -42,6 +42,13 @@ def test_metrics_add_up_whichever_worker_answers(catalogue: Path, photos: list[P
         assert server.json("query", {"queries": [{"id": 1}, {"id": 2}]}).status_code == 200
         assert server.search(b"text").status_code == 415
         assert httpx.get(f"{server.url}/made-up").status_code == 404
+        answered = {"/search": 5, "/query": 1, "none": 1}
+
+        def seconds_of(route: str) -> float:
+            return scraped(server).get(f"bentolens_request_seconds_count route={route}", 0)
+
+        # A request is counted when its answer is out.
+        eventually(lambda: {route: seconds_of(route) for route in answered} == answered, "they are not all counted")
         found = scraped(server)
         assert found["bentolens_requests_total route=/search status=200"] == 4
         assert found["bentolens_requests_total route=/search status=415"] == 1
@@ -74,11 +81,13 @@ def test_what_a_caller_makes_up_becomes_no_series(server: Server) -> None:
 
 
 def test_two_servers_of_one_user_count_apart(server: Server, catalogue: Path, tmp_path: Path) -> None:
+    made_up = "bentolens_requests_total route=none status=404"
     httpx.get(f"{server.url}/made-up")
-    before = scraped(server)["bentolens_requests_total route=none status=404"]
+    eventually(lambda: made_up in scraped(server), "the request is not counted")
+    before = scraped(server)[made_up]
     with serving(catalogue, tmp_path / "log") as other:
-        assert "bentolens_requests_total route=none status=404" not in scraped(other)
-    assert scraped(server)["bentolens_requests_total route=none status=404"] == before
+        assert made_up not in scraped(other)
+    assert scraped(server)[made_up] == before
 
 
 def test_log_lines_are_json_with_the_requests_id_and_no_picture(
@@ -95,6 +104,7 @@ def test_log_lines_are_json_with_the_requests_id_and_no_picture(
         odd = httpx.get(f"{server.url}/made-up", headers={"x-request-id": 'a"}\\n{"forged": 1'})
         assert re.fullmatch("[0-9a-f]{32}", odd.headers["x-request-id"])
         given = server.json("query", {"queries": [{"id": 99_999}]}).headers["x-request-id"]
+        eventually(lambda: given in log.read_text(), "the last request is not in the log")  # its answer comes first
         lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
         told = {line["request_id"]: line for line in lines if "request_id" in line}
         assert told["mine-1"].keys() >= {
