@@ -10,7 +10,7 @@ import click
 
 from commands.console import folder_argument, json_option, stderr
 from index import parse_filter
-from model import ImageError, Limits, UnreadableImage, open_verified_engine, read_file
+from model import ImageError, Limits, Room, UnreadableImage, open_verified_engine, read_file
 from search import LocalEmbedder, QueryInput, SearchEngine, SearchResult, open_catalogue_with_extractor
 from server.api.schemas import search_answer
 from settings import read_settings
@@ -35,7 +35,7 @@ def search(folder: Path, images: tuple[Path, ...], k: int | None, where: str | N
       python cli.py search catalogue a.jpg --where '{"width": {"$gte": 640}, "label": {"$ne": "cats"}}'
     """
     settings = read_settings()
-    limits = Limits(bytes=settings.max_bytes, pixels=settings.max_pixels)
+    limits = Limits(settings.max_bytes, settings.max_pixels, Room(settings.max_pixels))
     catalogue, card = open_catalogue_with_extractor(folder)
     with closing(catalogue):
         parsed = None if where is None else parse_filter(where)
@@ -43,7 +43,8 @@ def search(folder: Path, images: tuple[Path, ...], k: int | None, where: str | N
         embedder = LocalEmbedder(
             lambda: open_verified_engine(catalogue.extractor_folder, settings.engine, settings.threads)
         )
-        engine = SearchEngine(catalogue, card, embedder, ef=settings.ef, limits=limits)
+        threads = settings.decode_threads
+        engine = SearchEngine(catalogue, card, embedder, ef=settings.ef, limits=limits, decode_threads=threads)
         result = asyncio.run(engine.search(inputs, k or settings.k, parsed))
     if as_json:
         click.echo(search_answer(result).model_dump_json())

@@ -52,7 +52,7 @@ class ErrorResponses:
             if message["type"] == "http.response.body" and untyped is not None:
                 text = (text + message.get("body", b""))[:KEPT_TEXT]
                 if not message.get("more_body"):
-                    start, untyped = untyped, None
+                    start = untyped
                     allow = Headers(raw=start["headers"]).get("allow", "")
                     await respond(_name_error(scope, request, start["status"], text), {"Allow": allow} if allow else {})
                 return
@@ -61,6 +61,8 @@ class ErrorResponses:
             await send(message)
 
         async def respond(error: Exception, headers: dict[str, str] | None = None) -> None:
+            nonlocal untyped
+            untyped = None  # whose body may never have come
             answer = error_answer(error)
             request.code = answer.error.code
             ERRORS.labels(answer.error.code).inc()

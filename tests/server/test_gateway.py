@@ -167,6 +167,16 @@ def test_what_the_app_raises_is_answered_and_its_text_is_kept_back(
     assert "RuntimeError" in caplog.text, "and the log has its traceback"
 
 
+def test_an_app_that_breaks_off_in_an_error_gets_a_whole_typed_answer(tmp_path: Path) -> None:
+    class BreaksOff(App):
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            await send({"type": "http.response.start", "status": 500, "headers": []})
+            raise RuntimeError("before its body")
+
+    (answer,) = ask(BreaksOff(), ("POST", "/search", {}), folder=tmp_path)
+    assert codes([answer]) == [(500, "internal_error")]
+
+
 def test_ids_are_the_callers_own_where_they_are_sound(tmp_path: Path) -> None:
     ids = ("mine-1", 'a"} {', "", "a" * 65)
     answers = ask(App(), *(("GET", "/livez", {"headers": {"x-request-id": one}}) for one in ids), folder=tmp_path)
