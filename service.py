@@ -11,67 +11,28 @@ from server.runtime.extractor import HTTP_SERVICE, Extractor  # isort: skip
 import bentoml
 from starlette.exceptions import HTTPException
 
-from demo import LazyPage
-from index import VectorIndexError, load_kernel_later
-from model import ImageTooLarge, Limits, ModelError, Room
-from search import ItemQuery, QueryInput, SearchEngine, open_catalogue_with_extractor
-from server.api.demo_adapter import DemoAdapter
+from model import ImageTooLarge
+from search import ItemQuery, QueryInput
 from server.api.errors import RequestError
-from server.api.openapi import describe
 from server.api.parsing import read_json, read_multipart
 from server.api.requests import ItemsFields, NoFields, QueryFields, QueryOne, SearchFields, check_counts
 from server.api.responses import serve_route
 from server.api.routes import EMBED, ITEMS_GET, QUERY, SEARCH
 from server.api.schemas import EmbedAnswer, ItemsAnswer, SearchAnswer, embed_answer, items_answer, search_answer
-from server.api.system_routes import system_routes
-from server.gateway import (
-    Authenticator,
-    BodyBudget,
-    DemoAccess,
-    Gateway,
-    GatewayConfig,
-    QueueAdmission,
-    RateLimiter,
-    UrlFetcher,
+from server.application import (
+    begin_serving,
+    build_engine,
+    build_fetcher,
+    build_gateway_config,
+    build_system_routes,
 )
-from server.runtime.bootstrap import PACKED, SETTINGS, TRACING, TRAFFIC, catalogue_folder
+from server.gateway import Gateway
+from server.runtime.bootstrap import PACKED, SETTINGS, TRACING, TRAFFIC
 from server.runtime.extractor_client import ExtractorClient
-from server.runtime.process import (
-    finish_startup,
-    is_worker,
-    remove_dead_worker_metrics,
-    set_malloc_threshold,
-    shared_folder,
-)
-from server.telemetry import RecallMonitor, current_request, metrics
-from settings import SettingsError
-
-if SETTINGS.catalogue is not None and not is_worker():
-    try:  # one line here, in place of a worker that dies and is started again
-        open_catalogue_with_extractor(SETTINGS.catalogue)[0].close()
-    except (VectorIndexError, ModelError) as error:
-        raise SystemExit(f"error: {error}") from None
-
-try:
-    AUTHENTICATOR = Authenticator(SETTINGS)
-except SettingsError as error:
-    raise SystemExit(f"error: {error}") from None
-
-UPLOADS = shared_folder() / "uploads"
-PAGE = LazyPage("/demo", UPLOADS)
-# Each worker has its part, but any of them can take one request of the size allowed.
-BODY_BUDGET = BodyBudget(
-    max(SETTINGS.max_request_bytes, SETTINGS.max_held_bytes // SETTINGS.workers), metrics.REQUEST_BODY_BYTES
-)
-KERNEL_SECONDS = 1.0  # after the start, when the first request has its answer and the page is not yet asked for
-
-SYSTEM_ROUTES = system_routes(
-    PAGE if SETTINGS.demo else None,
-    lambda: describe(SERVICE.openapi_spec.asdict(), SETTINGS, AUTHENTICATOR.needs_key),
-)
+from server.telemetry import current_request
 
 
-@bentoml.asgi_app(SYSTEM_ROUTES, path="/")
+@bentoml.asgi_app(build_system_routes(lambda: SERVICE.openapi_spec.asdict()), path="/")
 @bentoml.service(
     name=HTTP_SERVICE,
     workers=SETTINGS.workers,
@@ -88,29 +49,10 @@ class ImageSearch:
     extractor = bentoml.depends(Extractor)
 
     def __init__(self) -> None:
-        catalogue, card = open_catalogue_with_extractor(catalogue_folder())
         self._client = ExtractorClient(lambda: self.extractor)
-        self._fetcher = UrlFetcher(SETTINGS.url_hosts, SETTINGS.url_seconds, SETTINGS.max_bytes, hold=BODY_BUDGET.add)
-        self._engine = SearchEngine(
-            catalogue,
-            card,
-            self._client,
-            ef=SETTINGS.ef,
-            limits=Limits(SETTINGS.max_bytes, SETTINGS.max_pixels, Room(SETTINGS.max_pixels)),
-            cache_size=SETTINGS.cache,
-            decode_threads=SETTINGS.decode_threads,
-            admission=QueueAdmission(SETTINGS.max_queue_seconds, "pictures", metrics.IN_FLIGHT),
-            lookups=QueueAdmission(SETTINGS.max_queue_seconds, "queries"),
-            on_embed=metrics.count_embeddings,
-            on_result=RecallMonitor(catalogue.search_exactly, SETTINGS.recall_share).offer,
-        )
-        PAGE.connect(DemoAdapter(self._engine, catalogue.info, SETTINGS).parts)
-        metrics.GENERATION.set(catalogue.info.generation)
-        metrics.ITEMS.set(catalogue.info.count)
-        load_kernel_later(KERNEL_SECONDS)
-        remove_dead_worker_metrics()
-        set_malloc_threshold()
-        finish_startup()
+        self._engine = build_engine(self._client)
+        self._fetcher = build_fetcher()
+        begin_serving()
 
     async def __is_ready__(self) -> bool:
         """Answer /readyz: 503 with the reason while the Extractor cannot be used."""
@@ -167,14 +109,4 @@ class ImageSearch:
 
 
 SERVICE: Any = ImageSearch  # what the decorator has made of the class
-GATEWAY = GatewayConfig(
-    authenticator=AUTHENTICATOR,
-    rate_limiter=RateLimiter(shared_folder() / "rates"),
-    body_budget=BODY_BUDGET,
-    max_body_bytes=SETTINGS.max_request_bytes,
-    timeout=SETTINGS.timeout,
-    demo=DemoAccess(AUTHENTICATOR, UPLOADS, SETTINGS.max_bytes, max(2 * SETTINGS.max_bytes, SETTINGS.max_held_bytes))
-    if SETTINGS.demo
-    else None,
-)
-SERVICE.add_asgi_middleware(Gateway, config=GATEWAY)
+SERVICE.add_asgi_middleware(Gateway, config=build_gateway_config())

@@ -1,0 +1,110 @@
+"""What the HTTP service is made of, from the settings: search engine, gateway, page and system routes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from starlette.applications import Starlette
+
+from demo import LazyPage
+from index import VectorIndexError, load_kernel_later
+from model import Limits, ModelError, Room
+from search import Embedder, SearchEngine, open_catalogue_with_extractor
+from server.api.demo_adapter import DemoAdapter
+from server.api.openapi import describe
+from server.api.routes import DEMO
+from server.api.system_routes import system_routes
+from server.gateway import (
+    Authenticator,
+    BodyBudget,
+    DemoAccess,
+    GatewayConfig,
+    QueueAdmission,
+    RateLimiter,
+    UrlFetcher,
+)
+from server.runtime.bootstrap import SETTINGS, catalogue_folder
+from server.runtime.process import (
+    finish_startup,
+    is_worker,
+    remove_dead_worker_metrics,
+    set_malloc_threshold,
+    shared_folder,
+)
+from server.telemetry import RecallMonitor, metrics
+from settings import SettingsError
+
+if SETTINGS.catalogue is not None and not is_worker():
+    try:  # one line here, in place of a worker that dies and is started again
+        open_catalogue_with_extractor(SETTINGS.catalogue)[0].close()
+    except (VectorIndexError, ModelError) as error:
+        raise SystemExit(f"error: {error}") from None
+
+try:
+    AUTHENTICATOR = Authenticator(SETTINGS)
+except SettingsError as error:
+    raise SystemExit(f"error: {error}") from None
+
+UPLOADS = shared_folder() / "uploads"
+PAGE = LazyPage(DEMO.path, UPLOADS)
+# Each worker has its part, but any of them can take one request of the size allowed.
+BODY_BUDGET = BodyBudget(
+    max(SETTINGS.max_request_bytes, SETTINGS.max_held_bytes // SETTINGS.workers), metrics.REQUEST_BODY_BYTES
+)
+KERNEL_SECONDS = 1.0  # after the start, when the first request has its answer and the page is not yet asked for
+
+
+def build_engine(embedder: Embedder) -> SearchEngine:
+    """Open the catalogue and make its search engine, the page over it, and the metrics of both."""
+    catalogue, card = open_catalogue_with_extractor(catalogue_folder())
+    engine = SearchEngine(
+        catalogue,
+        card,
+        embedder,
+        ef=SETTINGS.ef,
+        limits=Limits(SETTINGS.max_bytes, SETTINGS.max_pixels, Room(SETTINGS.max_pixels)),
+        cache_size=SETTINGS.cache,
+        decode_threads=SETTINGS.decode_threads,
+        admission=QueueAdmission(SETTINGS.max_queue_seconds, "pictures", metrics.IN_FLIGHT),
+        lookups=QueueAdmission(SETTINGS.max_queue_seconds, "queries"),
+        on_embed=metrics.count_embeddings,
+        on_result=RecallMonitor(catalogue.search_exactly, SETTINGS.recall_share).offer,
+    )
+    PAGE.connect(DemoAdapter(engine, catalogue.info, SETTINGS).parts)
+    metrics.GENERATION.set(catalogue.info.generation)
+    metrics.ITEMS.set(catalogue.info.count)
+    return engine
+
+
+def build_fetcher() -> UrlFetcher:
+    """Make what fetches pictures by URL; their bytes count as those of the request's body."""
+    return UrlFetcher(SETTINGS.url_hosts, SETTINGS.url_seconds, SETTINGS.max_bytes, hold=BODY_BUDGET.add)
+
+
+def begin_serving() -> None:
+    """End a worker's start: have the kernel loaded soon, and leave the memory to requests."""
+    load_kernel_later(KERNEL_SECONDS)
+    remove_dead_worker_metrics()
+    set_malloc_threshold()
+    finish_startup()
+
+
+def build_system_routes(specification: Callable[[], dict[str, Any]]) -> Starlette:
+    """Make the routes next to BentoML's; ``specification`` gives what BentoML has made of the service."""
+    return system_routes(
+        PAGE if SETTINGS.demo else None, lambda: describe(specification(), SETTINGS, AUTHENTICATOR.needs_key)
+    )
+
+
+def build_gateway_config() -> GatewayConfig:
+    """Make what the gateway goes by."""
+    kept_bytes = max(2 * SETTINGS.max_bytes, SETTINGS.max_held_bytes)
+    return GatewayConfig(
+        authenticator=AUTHENTICATOR,
+        rate_limiter=RateLimiter(shared_folder() / "rates"),
+        body_budget=BODY_BUDGET,
+        max_body_bytes=SETTINGS.max_request_bytes,
+        timeout=SETTINGS.timeout,
+        demo=DemoAccess(AUTHENTICATOR, UPLOADS, SETTINGS.max_bytes, kept_bytes) if SETTINGS.demo else None,
+    )
