@@ -74,7 +74,7 @@ def eventually(holds: Callable[[], bool], what: str, seconds: float = READY_SECO
     until = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < until, what
-        time.sleep(0.1)
+        time.sleep(0.05)
 
 
 def free_port() -> int:
@@ -130,7 +130,7 @@ def wait_until_ready(server: Server, process: subprocess.Popen[bytes]) -> None:
                 return
         except httpx.TransportError:
             pass
-        time.sleep(0.1)
+        time.sleep(0.05)
     raise AssertionError(f"not ready after {READY_SECONDS} s:\n{server.log.read_text()[-3000:]}")
 
 

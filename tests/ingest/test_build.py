@@ -11,7 +11,6 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -28,7 +27,7 @@ from ingest.pipeline import BuildReport, build_catalogue
 from ingest.sources import SourceNotFound, SourceSamples, find_sources
 from model import Extractor, Limits, WeightsMismatch, build_extractor, read_card
 from tests.conftest import MODEL
-from tests.serving import ROOT
+from tests.serving import ROOT, eventually
 
 
 def build(folder: Path, out: Path, extractor: Extractor, **options: object) -> BuildReport:
@@ -261,9 +260,7 @@ def test_a_real_build_can_be_stopped_and_run_again(how: signal.Signals, photos: 
     command = [sys.executable, "cli.py", "build", str(tmp_path / "photos"), "--out", str(tmp_path / "out")]
     command += ["--model", "tf_efficientnet_lite0", "--json"]
     stopped = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + 60
-    while not committed(tmp_path / "out.partial") and time.monotonic() < until:
-        time.sleep(0.02)
+    eventually(lambda: committed(tmp_path / "out.partial"), "no batch is in", 600)
     stopped.send_signal(how)
     _, errors = stopped.communicate(timeout=60)
     assert not (tmp_path / "out").exists()
