@@ -107,7 +107,7 @@ def test_code_for_every_family_is_kept_and_answers_alike(copy: Path) -> None:
     for family in ("x86-64-v3", "x86-64-v2"):
         # A CPU that has what this family needs and no more.
         play = (
-            "import llvmlite.binding as ll; from index.families import CPU_TARGETS\n"
+            "import llvmlite.binding as ll; from index.hnsw.kernel.cpu_targets import CPU_TARGETS\n"
             f"ll.get_host_cpu_features = lambda: dict.fromkeys(CPU_TARGETS['{family}'][0], True)\n"
             "import index, numpy as np; from numba.core import config; index.warm_kernels()\n"
             f"assert config.CPU_NAME == '{family}', config.CPU_NAME\n"
