@@ -33,7 +33,7 @@ def info(folder: Path, as_json: bool) -> None:
         facts = {**asdict(catalogue.info), "bytes": size, **about}
         facts |= {"fidelity": card.fidelity and asdict(card.fidelity), "preprocessing": asdict(card.preprocessing)}
     if as_json:
-        click.echo(json.dumps(facts))
+        click.echo(json.dumps(facts, ensure_ascii=False))
         return
     facts |= {"files": ", ".join(catalogue.info.files), "fidelity": card.fidelity}
     for name, value in facts.items():
@@ -56,9 +56,8 @@ def verify(folder: Path, as_json: bool) -> None:
         faults = list(verify_catalogue(folder, bars.show))
     if not faults:
         try:
-            open_catalogue_with_extractor(folder)[
-                0
-            ].close()  # what remains: that the catalogue and its extractor belong together
+            catalogue, _ = open_catalogue_with_extractor(folder)  # what remains: that the two belong together
+            catalogue.close()
         except (VectorIndexError, ModelError) as error:
             faults.append(str(error))
     if as_json:

@@ -33,11 +33,19 @@ def serve(folder: Path, port: int, host: str) -> None:
     """
     settings = read_settings()
     open_catalogue_with_extractor(folder)[0].close()
+    check_keys(settings)
     check_port(host, port)
     stderr.print(greeting(host, port, settings))
     environment = os.environ | {"LENS_CATALOGUE": str(folder.resolve()), "BENTOML_DO_NOT_TRACK": "True"}
     command = ["-m", "bentoml", "serve", "service:ImageSearch", "--working-dir", str(ROOT)]
     os.execve(sys.executable, [sys.executable, *command, "--host", host, "--port", str(port)], environment)
+
+
+def check_keys(settings: Settings) -> None:
+    """Raise SettingsError when the API keys cannot be used; the service itself would say so after the greeting."""
+    from server.gateway.auth import Authenticator  # takes a second
+
+    Authenticator(settings)
 
 
 def check_port(host: str, port: int) -> None:
@@ -53,7 +61,8 @@ def check_port(host: str, port: int) -> None:
 def greeting(host: str, port: int, settings: Settings) -> str:
     """Say where a service will be found, and by whom."""
     local = host in ("127.0.0.1", "localhost", "::1")
-    where = f"BentoLens on http://{'localhost' if local or host == '0.0.0.0' else host}:{port}/demo"
+    page = "/demo" if settings.demo else ""
+    where = f"BentoLens on http://{'localhost' if local or host == '0.0.0.0' else host}:{port}{page}"
     if settings.keys is not None or settings.keys_file is not None:
         return f"{where}, for those who have a key"
     if settings.allow_anonymous:

@@ -30,7 +30,7 @@ PLACES = {"results", "embeddings", "items"}  # of what was asked for, one of the
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """An item of the catalogue; ``score`` is cosine similarity in [-1, 1], higher is closer."""
+    """An item of the catalogue; ``score`` is cosine similarity in [-1, 1] unless the catalogue has another metric, higher is closer."""
 
     id: int
     key: str
@@ -102,7 +102,7 @@ class BentoLens:
         return [_hits(result) for result in answer["results"]]
 
     def embed(self, pictures: Sequence[Picture]) -> list[list[float] | Refused]:
-        """Each picture's unit vector."""
+        """Each picture's embedding."""
         answer = self._send("/embed", files=_files(pictures))
         return [one if isinstance(one, list) else Refused(**one["error"]) for one in answer["embeddings"]]
 

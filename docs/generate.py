@@ -36,7 +36,7 @@ def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 def routes() -> str:
     """Return the table of routes."""
     rows = [(f"`{one.method} {one.path}`", one.scope or "none", one.summary, one.takes, one.gives) for one in ROUTES]
-    return table(("route", "scope", "", "takes", "gives"), rows)
+    return table(("route", "scope", "what", "takes", "gives"), rows)
 
 
 def errors() -> str:

@@ -199,15 +199,15 @@ def _resume(
         if not connection.execute("SELECT count(*) FROM items").fetchone()[0]:
             connection.close()  # nothing would be lost by starting over
             return None
-        if found["fingerprint"] != fingerprint:
-            raise CatalogueMismatch(
-                f"{partial} is a build that was broken off with {found['model']} ({found['fingerprint'][:12]}), not with "
-                f"{model} ({fingerprint[:12]}); go on with that model, or remove the folder to start over"
-            )
         if found["metric"] != metric:
             raise CatalogueMismatch(
                 f"{partial} is a build that was broken off with --metric {found['metric']}, not {metric}; "
                 "go on with that metric, or remove the folder to start over"
+            )
+        if found["fingerprint"] != fingerprint:
+            raise CatalogueMismatch(
+                f"{partial} is a build that was broken off with {found['model']} ({found['fingerprint'][:12]}), not with "
+                f"{model} ({fingerprint[:12]}); go on with that model, or remove the folder to start over"
             )
         if found["labelled"] != labelled:
             raise CatalogueMismatch(

@@ -115,14 +115,14 @@ ITEMS_GET = Route(
     request_example={"ids": [1], "thumbnail": False},
     answer_example={"items": [ITEM]},
 )
-LIVEZ = Route("/livez", "GET", None, "That the process runs.")
-HEALTHZ = Route("/healthz", "GET", None, "The same, by its older name.")
-READYZ = Route("/readyz", "GET", None, "That it can search; 503 says why not.")
+LIVEZ = Route("/livez", "GET", None, "Liveness: the process runs.")
+HEALTHZ = Route("/healthz", "GET", None, "Liveness, by its older name.")
+READYZ = Route("/readyz", "GET", None, "Readiness: it can search; a 503 says why not.")
 METRICS = Route("/metrics", "GET", "read", "Prometheus metrics of all processes.")
-DOCS = Route("/docs.json", "GET", None, "This description: OpenAPI 3.1.", documented=False)
+DOCS = Route("/docs.json", "GET", None, "The API's description, OpenAPI 3.1.", documented=False)
 SCHEMA = Route("/schema.json", "GET", "read", "BentoML's own description, which its clients read.", documented=False)
-ROOT = Route("/", "GET", None, "Leads to the page.", documented=False)
-DEMO = Route("/demo", "GET", "read", "The page.", below=True, documented=False)
+ROOT = Route("/", "GET", None, "Redirects to the page.", documented=False)
+DEMO = Route("/demo", "GET", "read", "The demo page.", below=True, documented=False)
 
 ROUTES = (SEARCH, QUERY, EMBED, ITEMS_GET, LIVEZ, HEALTHZ, READYZ, METRICS, DOCS, SCHEMA, ROOT, DEMO)
 HEALTH = (LIVEZ, HEALTHZ, READYZ)

@@ -44,6 +44,8 @@ def read_keys(text: str) -> tuple[ApiKey, ...]:
             key = _read_key(words, f"key {number}")
             if key.name in keys:
                 raise SettingsError(f"key {number}: there are two keys called {key.name}")
+            if twin := next((one for one in keys.values() if one.digest == key.digest), None):
+                raise SettingsError(f"key {number}: {twin.name} and {key.name} are the same key; give each its own")
             keys[key.name] = key
     return tuple(keys.values())
 

@@ -46,7 +46,7 @@ class Authenticator:
 
         Raises RequestError (401, 403).
 
-        ``client`` is the address the request came from. A key comes as ``Authorization: Bearer KEY`` or ``X-API-ApiKey``; a
+        ``client`` is the address the request came from. A key comes as ``Authorization: Bearer KEY`` or ``X-API-Key``; a
         ``cookie`` is what ``sign_in`` gave.
         """
         if self._ring is None:

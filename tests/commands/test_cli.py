@@ -152,6 +152,7 @@ def test_wrong_inputs_are_one_clear_line(catalogue: Path, photos: list[Path], sa
     )
     assert "LENS_K='x' cannot be used" in refused("search", catalogue, photos[0], LENS_K="x")
     assert "LENS_CACHE='-1' cannot be used" in refused("serve", catalogue, LENS_CACHE="-1")
+    assert "LENS_KEYS: key 1: write NAME SCOPES KEY" in refused("serve", catalogue, LENS_KEYS="shop")
     assert not out.exists()
 
 

@@ -59,3 +59,5 @@ def test_a_build_that_was_broken_off_is_not_mixed_with_another_metric(photos: li
     writer.close()
     with pytest.raises(CatalogueMismatch, match="--metric ip, not l2"):
         start_catalogue(tmp_path / "out", metric="l2", **made)  # type: ignore[arg-type]
+    with pytest.raises(CatalogueMismatch, match="--metric ip, not cosine"):  # whose extractor is another one, too
+        start_catalogue(tmp_path / "out", metric="cosine", **made | {"fingerprint": "g"})  # type: ignore[arg-type]

@@ -49,6 +49,7 @@ def test_keys_are_read_from_lines() -> None:
         (f"shop read {READER} none", "a number above 0"),
         (f"shop read {READER} -1", "a number above 0"),
         (f"shop read {READER}; shop read {WRITER}", "two keys called shop"),
+        (f"shop read {READER}; importer write {READER}", "shop and importer are the same key"),
     ],
 )
 def test_a_wrong_line_is_named_and_its_key_is_not_quoted(line: str, told: str) -> None:

@@ -1,4 +1,4 @@
-"""A filter narrows a search in the same way at both doors, and costs no hit that there is."""
+"""A filter narrows a search in the same way over HTTP and on the command line, and costs no hit that there is."""
 
 from __future__ import annotations
 
