@@ -30,7 +30,7 @@ PLACES = {"results", "embeddings", "items"}  # of what was asked for, one of the
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """An item of the catalogue; ``score`` is cosine similarity in [-1, 1] unless the catalogue has another metric, higher is closer."""
+    """An item of the catalogue; a higher ``score`` is closer: cosine similarity, or as the catalogue's metric has it."""
 
     id: int
     key: str
