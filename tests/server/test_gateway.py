@@ -31,7 +31,7 @@ Answer = Callable[[Request], Any]
 
 
 class App:
-    """Answers every request as it is told, and notes what it was asked."""
+    """Answers every request with ``answer``, and notes the paths that it was asked for."""
 
     def __init__(self, answer: Answer | None = None) -> None:
         self.asked: list[str] = []
