@@ -1,6 +1,6 @@
 """Vectors in, neighbours out: the catalogue folder, the mapped hnswlib index and the exact search that judges it."""
 
-from index.backend import DEFAULT_EF, METRICS, Capability, Counts, IndexBackend, Metric, MetricSpec, Neighbours
+from index.backend import DEFAULT_EF, Capability, Counts, IndexBackend, Neighbours
 from index.catalogue.reader import Catalogue, CatalogueInfo, Hit, Item, open_catalogue
 from index.catalogue.verify import verify_catalogue
 from index.catalogue.writer import CatalogueWriter, Entry, check_place, start_catalogue
@@ -22,6 +22,7 @@ from index.hnsw.codes import build_codes
 from index.hnsw.file import open_hnsw_file
 from index.hnsw.mapped_index import MappedIndex, open_index
 from index.hnsw.warmup import load_kernel_later, warm_every_kernel, warm_kernels
+from index.metrics import METRICS, Metric, MetricSpec
 from index.row_mask import Allowed, allow_rows
 
 __all__ = [

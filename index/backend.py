@@ -1,4 +1,4 @@
-"""The contract of an index: vectors and labels in, neighbours out; and the metrics, stated once.
+"""The contract of an index: vectors and labels in, neighbours out.
 
 ``MappedIndex`` (a memory-mapped hnswlib file) and ``ExactIndex`` (a float32 matrix) fulfil it. What a backend cannot do it
 refuses with UnsupportedOperation; ``capabilities`` says so beforehand.
@@ -6,47 +6,17 @@ refuses with UnsupportedOperation; ``capabilities`` says so beforehand.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, get_args
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.errors import DimensionMismatch
+from index.metrics import Metric
 from index.row_mask import Allowed
 
-Metric = Literal["cosine", "ip", "l2"]
 Capability = Literal["filter", "add", "remove"]
 DEFAULT_EF = 128
-
-
-@dataclass(frozen=True, slots=True)
-class MetricSpec:
-    """What a metric means: for the vectors that are stored, for distances, and for scores.
-
-    ``code`` stands for it in the header of a codes file. ``normalized``: vectors and queries have unit length.
-    ``euclidean``: the distance is the squared L2 distance; else 1 - the inner product. ``score`` turns distances, float64
-    [n], into scores [n]; a higher score is always closer.
-    """
-
-    code: int
-    normalized: bool
-    euclidean: bool
-    score: Callable[[NDArray[np.float64]], NDArray[np.float64]]
-    meaning: str
-
-
-METRICS: dict[Metric, MetricSpec] = {
-    "cosine": MetricSpec(
-        0, True, False, lambda distances: np.clip(1 - distances, -1, 1), "cosine similarity, from -1 to 1"
-    ),
-    "ip": MetricSpec(1, False, False, lambda distances: 1 - distances, "inner product of the two embeddings"),
-    "l2": MetricSpec(
-        2, False, True, lambda distances: -np.sqrt(np.maximum(distances, 0)), "Euclidean distance, negated: 0 at most"
-    ),
-}
-assert METRICS.keys() == set(get_args(Metric))
 
 
 class Neighbours(NamedTuple):

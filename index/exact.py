@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from index.backend import DEFAULT_EF, METRICS, Capability, Counts, Metric, Neighbours, as_queries, check_widths
+from index.backend import DEFAULT_EF, Capability, Counts, Neighbours, as_queries, check_widths
+from index.metrics import METRICS, Metric
 from index.row_mask import Allowed
 
 TINY = np.float32(1e-30)  # a vector of zeros is left as it is

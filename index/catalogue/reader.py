@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from index.backend import DEFAULT_EF, METRICS, Metric
+from index.backend import DEFAULT_EF
 from index.catalogue.database import Reading, open_database, read_meta
 from index.catalogue.files import DATABASE, EXTRACTOR, FORMAT_VERSION, codes_file
 from index.errors import CatalogueMismatch, CatalogueNotFound, DamagedIndex
 from index.exact import search_exact
 from index.filters import Condition, compile_filter
 from index.hnsw.mapped_index import MappedIndex, open_index
+from index.metrics import METRICS, Metric
 from index.row_mask import Allowed, allow_rows
 
 THREADS = os.cpu_count() or 1

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.backend import Metric
 from index.catalogue.database import Reading, create_database, hash_tables, open_database, read_meta, write_meta
 from index.catalogue.files import (
     DATABASE,
@@ -31,6 +30,7 @@ from index.errors import CatalogueExists, CatalogueMismatch, CatalogueNotFound, 
 from index.hnsw.build import EF_CONSTRUCTION, M, build_hnsw
 from index.hnsw.codes import build_codes
 from index.hnsw.file import open_hnsw_file
+from index.metrics import Metric
 
 CHUNK = 1024
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from index.backend import Metric
 from index.mapped_file import forget_pages
+from index.metrics import Metric
 
 M = 16  # links for each element; 16 to 32 is what hnswlib's own guide gives for image features
 EF_CONSTRUCTION = 200

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.backend import METRICS, Metric
 from index.errors import DamagedIndex
 from index.hnsw.file import HnswFile, upper_offsets
 from index.mapped_file import forget_pages, map_file
+from index.metrics import METRICS, Metric
 
 MAGIC = b"LENSCODE"
 VERSION = 1

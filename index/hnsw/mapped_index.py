@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from index.backend import DEFAULT_EF, METRICS, Capability, Counts, Metric, Neighbours, as_queries, check_widths
+from index.backend import DEFAULT_EF, Capability, Counts, Neighbours, as_queries, check_widths
 from index.errors import DamagedIndex, UnsupportedOperation
 from index.hnsw.codes import Codes, open_codes
 from index.hnsw.file import HnswFile, open_hnsw_file, upper_offsets
@@ -20,6 +20,7 @@ from index.hnsw.kernel.loader import kernel, kernel_is_there
 from index.hnsw.kernel.types import DAMAGED, INNER_PRODUCT, OVER_BUDGET, SPENT, SQUARED_L2, Graph, Scratch, Vectors
 from index.hnsw.numpy_search import search_with_numpy
 from index.hnsw.planner import UNBOUNDED, plan
+from index.metrics import METRICS, Metric
 from index.row_mask import Allowed
 
 NO_FILTER = np.empty(0, np.uint8)

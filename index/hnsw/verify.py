@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from index.backend import METRICS, Metric
 from index.errors import VectorIndexError
 from index.hnsw.codes import encode, open_codes
 from index.hnsw.file import HnswFile, upper_offsets
+from index.metrics import METRICS, Metric
 
 CHUNK = 4096  # rows looked at together
 UNIT = 1e-3  # how far from 1 the length of a unit vector may be

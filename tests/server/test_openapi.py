@@ -8,7 +8,10 @@ from pathlib import Path
 
 import httpx
 
+from index import OPERATORS
+from model import FORMATS
 from server.api.errors import STATUSES
+from server.api.routes import ROUTES
 from tests.serving import ROOT, Server
 
 SCHEMATHESIS = [sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()"]
@@ -32,3 +35,21 @@ def test_every_error_is_described_where_it_may_come(server: Server) -> None:
             assert example["error"]["code"] == code
         assert "Retry-After" in responses["429"]["headers"]
         assert responses["200"]["content"]["application/json"]["example"]
+
+
+def test_each_route_of_the_table_is_served(server: Server) -> None:
+    for route in ROUTES:
+        answer = httpx.request(route.method, f"{server.url}{route.path}", timeout=60, follow_redirects=True)
+        assert answer.status_code not in (404, 405), route.path
+        assert answer.status_code < 500, route.path
+
+
+def test_every_operator_and_format_is_described(server: Server) -> None:
+    described = httpx.get(f"{server.url}/docs.json").json()
+    filters, fields = (described["components"]["schemas"][name] for name in ("Filter", "Field"))
+    operators = next(one["properties"] for one in fields["anyOf"] if "properties" in one)
+    assert operators.keys() == {one.name for one in OPERATORS if one.of_field}
+    assert filters["properties"].keys() == {one.name for one in OPERATORS if one.of_filters}
+    form = described["paths"]["/search"]["post"]["requestBody"]["content"]["multipart/form-data"]
+    accepted = form["encoding"]["images"]["contentType"].split(", ")
+    assert {media_type for one in FORMATS for media_type in one.media_types} <= set(accepted)
