@@ -9,6 +9,7 @@ from index.backend import DEFAULT_EF, Capability, Counts, Neighbours, as_queries
 from index.metrics import METRICS, Metric
 from index.row_mask import Allowed
 
+ROUNDING = np.float32(1e-5)  # of a distance, by far: what float32 may get wrong in a matrix product
 TINY = np.float32(1e-30)  # a vector of zeros is left as it is
 
 
@@ -57,7 +58,7 @@ class ExactIndex:
         """Add vectors, float32 [n, dim]; a label that is there already gets the new vector. Raises DimensionMismatch."""
         rows = as_queries(vectors, self.dim)
         if METRICS[self.metric].normalized:
-            rows = _unit(rows)
+            rows = unit_rows(rows)
         self.remove(labels)
         self._labels = np.concatenate([self._labels, np.asarray(labels, np.int64)])
         self._vectors = np.concatenate([self._vectors, rows])
@@ -83,17 +84,31 @@ def search_exact(
     """
     rows = as_queries(queries, vectors.shape[1])
     if METRICS[metric].normalized:
-        rows = _unit(rows)
+        rows = unit_rows(rows)
     distances = 1 - rows @ vectors.T
+    scale = np.ones(len(rows), np.float32)
     if METRICS[metric].euclidean:
-        lengths = (vectors**2).sum(axis=1)[None, :] + (rows**2).sum(axis=1)[:, None]
+        scale = (rows**2).sum(axis=1)
+        lengths = (vectors**2).sum(axis=1)[None, :] + scale[:, None]
         distances = np.maximum(lengths + 2 * (distances - 1), 0)
+    elif not METRICS[metric].normalized:
+        scale = np.abs(distances).max(axis=1, initial=1)
     results = []
-    for row in distances.astype(np.float32):
-        kept = np.argpartition(row, k - 1)[:k] if k < len(row) else np.arange(len(row))
-        kept = kept[np.lexsort((labels[kept], row[kept]))]
-        results.append(Neighbours(labels[kept], row[kept]))
+    for query, row, one in zip(rows, distances, scale, strict=True):
+        kept = np.arange(len(row))
+        if k < len(row):
+            kept = np.flatnonzero(row <= np.partition(row, k - 1)[k - 1] + ROUNDING * one)
+        exact = _exact_distances(query, vectors[kept], metric)
+        order = np.lexsort((labels[kept], exact))[:k]
+        results.append(Neighbours(labels[kept][order], exact[order].astype(np.float32)))
     return results
+
+
+def _exact_distances(query: NDArray[np.float32], vectors: NDArray[np.float32], metric: Metric) -> NDArray[np.float64]:
+    """Return the distances of one query in float64: equal for equal vectors, as those of a matrix product are not."""
+    if METRICS[metric].euclidean:
+        return np.square(vectors - query.astype(np.float64)).sum(axis=1)
+    return 1 - (vectors * query.astype(np.float64)).sum(axis=1)
 
 
 def recall(found: list[Neighbours], truth: list[Neighbours]) -> float:
@@ -102,5 +117,6 @@ def recall(found: list[Neighbours], truth: list[Neighbours]) -> float:
     return float(hits) / max(1, sum(len(right.labels) for right in truth))
 
 
-def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+def unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scale rows, float32 [n, dim], to unit length; zeros stay zeros."""
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), TINY)

@@ -106,6 +106,13 @@ def read_layout(header: bytes, file_size: int, dim: int) -> Layout:
     )
 
 
+def resize_header(header: bytes, count: int) -> bytes:
+    """Return the header of an index file, but for ``count`` elements."""
+    fields = list(HEADER.unpack(header[: HEADER.size]))
+    fields[1] = fields[2] = count
+    return HEADER.pack(*fields)
+
+
 def upper_offsets(file: HnswFile) -> NDArray[np.uint32]:
     """Return where each element's links above level 0 begin in ``file.upper``, or 0: uint32 [count]. Walks through all of it.
 

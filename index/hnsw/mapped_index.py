@@ -17,7 +17,17 @@ from index.errors import DamagedIndex, UnsupportedOperation
 from index.hnsw.codes import Codes, open_codes
 from index.hnsw.file import HnswFile, open_hnsw_file, upper_offsets
 from index.hnsw.kernel.loader import kernel, kernel_is_there
-from index.hnsw.kernel.types import DAMAGED, INNER_PRODUCT, OVER_BUDGET, SPENT, SQUARED_L2, Graph, Scratch, Vectors
+from index.hnsw.kernel.types import (
+    DAMAGED,
+    INNER_PRODUCT,
+    MEMBER,
+    OVER_BUDGET,
+    SPENT,
+    SQUARED_L2,
+    Graph,
+    Scratch,
+    Vectors,
+)
 from index.hnsw.numpy_search import search_with_numpy
 from index.hnsw.planner import UNBOUNDED, plan
 from index.metrics import METRICS, Metric
@@ -75,7 +85,11 @@ class MappedIndex:
             else (file.links, upper_offsets(file), file.vectors, NO_TERMS, at)
         )
         top = (layout.max_links, layout.max_links0, layout.max_level, layout.entry_point)
-        self._graph = Graph(links, file.upper, upper_at, rows, terms, start, *top, codes is None or codes.deletions)
+        # Members of groups stand after all others.
+        groups = layout.count > 0 and bool(links[-1, 0] & MEMBER)
+        self._graph = Graph(
+            links, file.upper, upper_at, rows, terms, start, *top, codes is None or codes.deletions, groups
+        )
         self._threads = threading.local()
         self._usual = functools.lru_cache(64)(self._measure)
 
@@ -192,19 +206,18 @@ class MappedIndex:
     def _walk(
         self, queries: NDArray[np.float32], k: int, ef: int, bits: NDArray[np.uint8], budget: int, found: _Found
     ) -> None:
-        scratch = self._scratch(ef)
-        if self.codes is None:
-            kernel().search_vectors(queries, k, ef, self._graph, self._vectors, bits, budget, scratch, *found)
-        else:
-            rerank = min(ef, k + SPARE)
-            kernel().search_codes(queries, k, ef, rerank, self._graph, self._vectors, bits, budget, scratch, *found)
+        scratch, rerank = self._scratch(ef), min(ef, k + SPARE)
+        search = kernel().search_vectors if self.codes is None else kernel().search_codes
+        search(queries, k, ef, rerank, self._graph, self._vectors, bits, budget, scratch, *found)
 
     def _complete(self, queries: NDArray[np.float32], k: int, allowed: Allowed | None, found: _Found) -> None:
         """Compare the rows themselves where the graph is not worth its cost, or does not lead to all that is there."""
         rows = self._live if allowed is None else allowed.rows()
         short = np.flatnonzero((found.sizes < min(k, len(rows))) & (found.sizes != DAMAGED))
         some = found.part(short)
-        kernel().scan_rows(queries[short], k, rows, self._vectors, self._scratch(k), *some)
+        alone = self._graph._replace(groups=False)  # each row is compared, so none stands for others
+        scratch = self._scratch(k + SPARE)
+        kernel().scan_rows(queries[short], k, k + SPARE, rows, alone, self._vectors, NO_FILTER, scratch, *some)
         found.labels[short], found.distances[short], found.sizes[short] = some
         if (found.sizes == DAMAGED).any():
             raise DamagedIndex("the index file holds a link to an element that is not there; restore or rebuild it")
@@ -222,7 +235,9 @@ class MappedIndex:
             scratch = Scratch(
                 visited=np.zeros(count, np.uint16),
                 near=np.empty(count, np.float32),
-                near_ids=np.empty(count, np.int64),
+                near_ids=np.empty(max(count, room), np.int64),
+                leaders=np.empty(room, np.int64),
+                exact=np.empty(room, np.float64),
                 found=np.empty(room, np.float32),
                 found_ids=np.empty(room, np.int64),
                 fresh=np.empty(room, np.int64),

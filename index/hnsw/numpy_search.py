@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.errors import DamagedIndex
-from index.hnsw.kernel.types import SQUARED_L2, Graph, Vectors
+from index.hnsw.kernel.types import GROUP_SIZE, LEADS, SQUARED_L2, Graph, Vectors
 from index.row_mask import Allowed
 
 CHUNK = 4096  # rows that are compared at once
@@ -34,7 +34,7 @@ class _Query:
         self._query = query / max(np.linalg.norm(query), np.float32(1e-30)) if vectors.unit else query
 
     def answer(self, k: int, ef: int, allowed: Allowed | None) -> Found:
-        found = self._walk(ef) if allowed is None else self._scan(allowed.rows())
+        found = self._with_members(self._walk(ef)) if allowed is None else self._scan(allowed.rows())
         if len(found) < k and allowed is None:  # there are no more, or the graph does not lead to them
             found = self._scan(np.flatnonzero((self._vectors.words[:, 0] >> 16) & 1 == 0))
         found = sorted(found)[:k]
@@ -54,6 +54,19 @@ class _Query:
     def _scan(self, rows: NDArray[np.int64]) -> list[tuple[float, int]]:
         parts = [rows[at : at + CHUNK] for at in range(0, len(rows), CHUNK)]
         return [pair for part in parts for pair in zip(self._distances(part).tolist(), part.tolist(), strict=True)]
+
+    def _with_members(self, found: list[tuple[float, int]]) -> list[tuple[float, int]]:
+        """Add the members of the groups that rows lead, and the copies that members lead."""
+        leaders = [row for _, row in found]
+        while leaders := [row for row in leaders if self._graph.groups and int(self._graph.links[row, 0]) & LEADS]:
+            firsts = [int(self._graph.links[row, self._graph.max_links0]) for row in leaders]
+            if max(firsts) >= len(self._graph.links):
+                raise DamagedIndex("the index file names a group that is not there; restore or rebuild it")
+            groups = [np.arange(first, first + int(self._graph.links[first, GROUP_SIZE])) for first in firsts]
+            members = [row for row in np.concatenate(groups).tolist() if row < len(self._graph.links)]
+            found = found + self._scan(np.array(members, np.int64))
+            leaders = [row for row in members if row not in leaders]
+        return found
 
     def _walk(self, ef: int) -> list[tuple[float, int]]:
         """Return the ``ef`` nearest rows by the graph, with their distances, in no order."""

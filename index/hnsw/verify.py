@@ -11,15 +11,40 @@ from numpy.typing import NDArray
 from index.errors import VectorIndexError
 from index.hnsw.codes import encode, open_codes
 from index.hnsw.file import HnswFile, upper_offsets
+from index.hnsw.groups import check_groups
+from index.hnsw.kernel.types import DELETED, MEMBER
+from index.hnsw.mapped_index import MappedIndex
+from index.hnsw.repair import lost_elements
 from index.metrics import METRICS, Metric
 
 CHUNK = 4096  # rows looked at together
+SOUGHT = 2000  # elements that are looked for
+LOST = 0.01  # share of them that an index may not find
 UNIT = 1e-3  # how far from 1 the length of a unit vector may be
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
 def check_index(file: HnswFile, metric: Metric, progress: Progress = lambda *_: None) -> Iterator[str]:
-    """Yield the faults of an index file: its counts, ids, levels, labels and vectors."""
+    """Yield the faults of an index file: counts, ids, levels, labels, groups, vectors, and what its graph leaves out."""
+    sound = True
+    for fault in _check_parts(file, metric, progress):
+        sound = False
+        yield fault
+    if sound:
+        yield from _check_reach(file, metric)
+
+
+def _check_reach(file: HnswFile, metric: Metric) -> Iterator[str]:
+    """Check that a search finds each element by its own vector, which a stock hnswlib file need not hold to."""
+    rows = np.flatnonzero(file.links[:, 0] & (MEMBER | DELETED) == 0)
+    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), SOUGHT)).astype(np.int64)]
+    # By inner product another vector may be nearer to one than itself.
+    lost = lost_elements(MappedIndex(file, "l2" if metric == "ip" else metric), rows)
+    if len(lost) > LOST * len(rows):
+        yield f"of {len(rows)} elements that were looked for by their own vectors, {len(lost)} are not found; build it again"
+
+
+def _check_parts(file: HnswFile, metric: Metric, progress: Progress) -> Iterator[str]:
     layout = file.layout
     rows = np.arange(layout.count)
     yield from _check_links(file.links[:, : 1 + layout.max_links0], rows, np.zeros(layout.count, np.int64), 0)
@@ -32,6 +57,7 @@ def check_index(file: HnswFile, metric: Metric, progress: Progress = lambda *_: 
     labels = file.labels()
     if len(np.unique(labels)) < len(labels):
         yield "two elements have the same label"
+    yield from check_groups(file)
     vectors = file.row_vectors()
     for at in range(0, layout.count, CHUNK):
         part = vectors[at : at + CHUNK]

@@ -38,6 +38,8 @@ Mutation = Callable[[Data, np.random.Generator], Data]
 def clusters(count: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     rows = rng.normal(size=(10, DIM))[rng.integers(0, 10, count)] + 0.4 * rng.normal(size=(count, DIM))
+    rows[: count // 4] = rows[0]  # copies, and some that are nearly the same
+    rows[: count // 10] += 0.01 * rng.normal(size=(count // 10, DIM)).round(1)
     return np.ascontiguousarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 

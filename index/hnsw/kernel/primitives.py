@@ -58,6 +58,20 @@ def distance_to(query, vector, space):  # type: ignore[no-untyped-def]
     return np.float32(1) - total
 
 
+@inner(fastmath=_SUM)
+def exact_distance_to(query, vector, space):  # type: ignore[no-untyped-def]
+    """Return the distance in float64, which tells apart what float32 rounds to one number."""
+    total = np.float64(0)
+    if space == SQUARED_L2:
+        for i in range(query.shape[0]):
+            gap = np.float64(query[i]) - np.float64(vector[i])
+            total += gap * gap
+        return total
+    for i in range(query.shape[0]):
+        total += np.float64(query[i]) * np.float64(vector[i])
+    return np.float64(1) - total
+
+
 @inner()
 def _code_product(query, code):  # type: ignore[no-untyped-def]
     total = np.int32(0)  # the query's codes are small enough that no sum leaves 32 bits
@@ -84,11 +98,11 @@ def _choose_far(query, scale, rows, at, terms, node, space):  # type: ignore[no-
 
 @inner()
 def push(keys, ids, size, key, node):  # type: ignore[no-untyped-def]
-    """Put (key, node) into a heap with the smallest key on top."""
+    """Put (key, node) into a heap with the smallest key on top, and of equal keys the largest node."""
     at = size
     while at > 0:
         parent = (at - 1) >> 1
-        if keys[parent] <= key:
+        if keys[parent] < key or (keys[parent] == key and ids[parent] >= node):
             break
         keys[at] = keys[parent]
         ids[at] = ids[parent]
@@ -108,9 +122,11 @@ def pop(keys, ids, size):  # type: ignore[no-untyped-def]
         child = 2 * at + 1
         if child >= last:
             break
-        if child + 1 < last and keys[child + 1] < keys[child]:
+        if child + 1 < last and (
+            keys[child + 1] < keys[child] or (keys[child + 1] == keys[child] and ids[child + 1] > ids[child])
+        ):
             child += 1
-        if keys[child] >= key:
+        if keys[child] > key or (keys[child] == key and ids[child] <= node):
             break
         keys[at] = keys[child]
         ids[at] = ids[child]

@@ -1,0 +1,139 @@
+"""From what a walk has found to its hits: groups, distances by the vectors themselves, and their order."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from index.hnsw.kernel.jit import inner
+from index.hnsw.kernel.members import allowed, any_allowed, members_of
+from index.hnsw.kernel.primitives import distance_to, exact_distance_to, pop, prefetch_row, push
+from index.hnsw.kernel.types import DAMAGED, GROUP_RADIUS, LEADS, SQUARED_L2
+
+
+@inner()
+def _keep(node, distance, n_found, most, scratch):  # type: ignore[no-untyped-def]
+    """Take a row into ``scratch.found`` where it is among the ``most`` nearest, equal ones by row; how many are in it."""
+    found, found_ids = scratch.found, scratch.found_ids
+    if n_found < most or -found[0] > distance or (-found[0] == distance and found_ids[0] > node):
+        push(found, found_ids, n_found, -distance, node)
+        n_found += 1
+        if n_found > most:
+            pop(found, found_ids, n_found)
+            n_found -= 1
+    return n_found
+
+
+@inner()
+def compare(query, vectors, rows, size, most, scratch):  # type: ignore[no-untyped-def]
+    """Collect the ``most`` nearest of ``rows[:size]`` in ``scratch.found`` by their vectors; how many, or DAMAGED."""
+    first, last = 4 * vectors.at, 4 * (vectors.at + vectors.dim)
+    n_found = 0
+    for place in range(size):
+        node = np.int64(rows[place])
+        if node < 0 or node >= vectors.rows.shape[0]:
+            return DAMAGED
+        if place + 1 < size:
+            prefetch_row(vectors.rows, rows[place + 1], first, last)
+        if (vectors.words[node, 0] >> 16) & 1:
+            continue
+        distance = distance_to(query, vectors.rows[node][vectors.at : vectors.at + vectors.dim], vectors.space)
+        n_found = _keep(node, distance, n_found, most, scratch)
+    return n_found
+
+
+@inner()
+def _compare_members(query, length, graph, vectors, allow, leader, n_found, most, scratch):  # type: ignore[no-untyped-def]
+    """Add the members of a leader's group to ``scratch.found`` where they are among the ``most`` nearest; how many are in it.
+
+    ``length`` is the query's. A group that lies too far off, by its radius, is passed over.
+    """
+    first, end = members_of(graph, leader)
+    if first == DAMAGED:
+        return DAMAGED
+    at, to = vectors.at, vectors.at + vectors.dim
+    radius = vectors.rows[first, GROUP_RADIUS]
+    distance = distance_to(query, vectors.rows[leader][at:to], vectors.space)
+    if vectors.space == SQUARED_L2:
+        gap = max(np.float32(0), np.sqrt(distance) - radius)
+        nearest = gap * gap
+    else:
+        nearest = distance - length * radius
+    if radius == 0 or (n_found == most and nearest > -scratch.found[0]):
+        return n_found  # copies are taken with their leader
+    for node in range(first, end):
+        if node + 1 < end:
+            prefetch_row(vectors.rows, node + 1, 4 * at, 4 * to)
+        if any_allowed(graph, allow, node):
+            distance = distance_to(query, vectors.rows[node][at:to], vectors.space)
+            n_found = _keep(node, distance, n_found, most, scratch)
+    return n_found
+
+
+@inner()
+def refine(query, graph, vectors, allow, k, rerank, size, scratch):  # type: ignore[no-untyped-def]
+    """Replace what a walk has found by its best ``rerank`` rows by their vectors, groups included; how many, or DAMAGED."""
+    found_ids, fresh, leaders = scratch.found_ids, scratch.fresh, scratch.leaders
+    n_leaders = 0
+    if graph.groups:
+        for place in range(size):
+            if graph.links[found_ids[place], 0] & LEADS:
+                leaders[n_leaders] = found_ids[place]
+                n_leaders += 1
+    while size > rerank:
+        pop(scratch.found, found_ids, size)
+        size -= 1
+    n_fresh = 0
+    for place in range(size):
+        # A leader that may not be a hit itself was found for those that it leads.
+        if not graph.groups or any_allowed(graph, allow, found_ids[place]):
+            fresh[n_fresh] = found_ids[place]
+            n_fresh += 1
+    size = compare(query, vectors, fresh, n_fresh, rerank, scratch)
+    if n_leaders > 0 and size >= 0:
+        length = np.float32(0)
+        for i in range(query.shape[0]):
+            length += query[i] * query[i]
+        length = np.sqrt(length)
+        for place in range(n_leaders):
+            size = _compare_members(query, length, graph, vectors, allow, leaders[place], size, rerank, scratch)
+            if size < 0:
+                return DAMAGED
+    return size
+
+
+@inner()
+def _add_hit(vectors, node, distance, n_hits, labels, distances):  # type: ignore[no-untyped-def]
+    words = vectors.words[node]
+    labels[n_hits] = np.int64(words[vectors.label_at]) | (np.int64(words[vectors.label_at + 1]) << 32)
+    distances[n_hits] = distance
+    return n_hits + 1
+
+
+@inner()
+def nearest_first(query, graph, vectors, allow, size, k, scratch, labels, distances):  # type: ignore[no-untyped-def]
+    """Empty ``scratch.found`` into the labels and distances of its best ``k``, copies next to each; how many."""
+    exact, ids = scratch.exact, scratch.near_ids
+    for place in range(size):
+        node = scratch.found_ids[place]
+        vector = vectors.rows[node][vectors.at : vectors.at + vectors.dim]
+        push(exact, ids, place, -exact_distance_to(query, vector, vectors.space), node)
+    n_heads = size
+    while size > 0:  # the farthest first, each behind what is left of the heap
+        size -= 1
+        key, node = exact[0], ids[0]
+        pop(exact, ids, size + 1)
+        exact[size], ids[size] = key, node
+    n_hits = 0
+    for place in range(n_heads):
+        node, distance = ids[place], np.float32(-exact[place])
+        first, end = members_of(graph, node)
+        if first == DAMAGED:
+            return DAMAGED
+        if end > first and graph.links[first, GROUP_RADIUS] != 0:
+            end = first  # members that are no copies have come by themselves
+        if n_hits < k and allowed(graph, allow, node):
+            n_hits = _add_hit(vectors, node, distance, n_hits, labels, distances)
+        for copy in range(first, end):
+            if n_hits < k and allowed(graph, allow, copy):
+                n_hits = _add_hit(vectors, copy, distance, n_hits, labels, distances)
+    return n_hits
