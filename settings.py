@@ -46,8 +46,9 @@ class Settings(BaseModel):
     max_images: Positive = Field(64, description="pictures, queries or ids in one request")
     max_request_bytes: Positive = Field(256 * 1024**2, description="bytes of one request's body")
     max_bytes: Positive = Field(64 * 1024**2, description="bytes of one picture, as sent")
-    # Pillow itself refuses pictures of more than 178,956,970 pixels.
-    max_pixels: int = Field(100_000_000, ge=1, le=178_956_970, description="pixels of one picture, decoded")
+    max_pixels: Positive = Field(
+        100_000_000, description="pixels of one picture that are decoded: of a large JPEG a fraction of what it has"
+    )
     engine: EngineName = Field("openvino", description="what runs the network: openvino (CPU), or torch (GPU)")
     workers: Positive = Field(
         max(1, CORES // 4),

@@ -37,11 +37,11 @@ FORMATS = (
     ImageFormat("WebP", ("WEBP",), ("WebP",), (".webp",), ("image/webp",), rb"RIFF....WEBP"),
     ImageFormat("AVIF", ("AVIF",), ("Avif",), (".avif",), ("image/avif",), rb"....ftyp(avif|avis)"),
     ImageFormat(
-        "HEIC", ("HEIF",), (), (".heic", ".heif"), ("image/heic", "image/heif"), rb"....ftyp(hei|mif1|msf1)"
+        "HEIC", ("HEIF",), (), (".heic", ".heif", ".hif"), ("image/heic", "image/heif"), rb"....ftyp(he[iv]|mif1|msf1)"
     ),  # its decoder is pillow-heif's
     ImageFormat("GIF", ("GIF",), ("Gif",), (".gif",), ("image/gif",), rb"GIF8[79]a"),
-    ImageFormat("TIFF", ("TIFF",), ("Tiff",), (".tif", ".tiff"), ("image/tiff",), rb"II\*\0|MM\0\*"),
-    ImageFormat("BMP", ("BMP",), ("Bmp",), (".bmp", ".dib"), ("image/bmp",), rb"BM"),
+    ImageFormat("TIFF", ("TIFF",), ("Tiff",), (".tif", ".tiff"), ("image/tiff",), rb"II[*+]\0|MM\0[*+]"),
+    ImageFormat("BMP", ("BMP",), ("Bmp",), (".bmp", ".dib"), ("image/bmp",), rb"BM....\0\0\0\0"),
     ImageFormat("JPEG 2000", ("JPEG2000",), ("Jpeg2K",), (".jp2", ".j2k"), ("image/jp2",), rb"\0\0\0\x0cjP  "),
     ImageFormat(
         "PPM",
@@ -55,6 +55,7 @@ FORMATS = (
 PILLOW_FORMATS = tuple(name for one in FORMATS for name in one.pillow)
 SUFFIXES = frozenset(suffix for one in FORMATS for suffix in one.suffixes)
 SIGNATURES = re.compile(b"|".join(b"(?:" + one.signature + b")" for one in FORMATS), re.DOTALL)
+BEGINNING = 16  # bytes that any of the signatures needs
 FORMAT_NAMES = ", ".join(one.name for one in FORMATS[:-1]) + f" and {FORMATS[-1].name}"
 
 
@@ -66,5 +67,19 @@ def import_decoders() -> None:
 
 
 def looks_like_a_picture(path: Path) -> bool:
-    """Return whether a file's name suggests a picture; one with no suffix may be one."""
-    return path.suffix.lower() in SUFFIXES or not path.suffix
+    """Return whether a file is to be read as a picture: by its suffix, or, where that says nothing, by its first bytes.
+
+    Cameras' raw files begin as TIFF does, so TIFF is known by its suffix, or where there is none. What cannot be opened is
+    taken for a picture, so that its reason is told when it is read.
+    """
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES:
+        return True
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            found = SIGNATURES.match(file.read(BEGINNING))
+    except OSError:
+        return not suffix
+    return found is not None and not (suffix and found[0].startswith((b"II", b"MM")))

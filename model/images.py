@@ -5,27 +5,28 @@ from __future__ import annotations
 import os
 import stat
 import warnings
-from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-import numpy as np
 import pillow_heif
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from model.colour import to_rgb
 from model.errors import ImageError, ImageTooLarge, UnreadableImage, UnsupportedImage
 from model.exif import read_captured_at, read_position
 from model.formats import PILLOW_FORMATS, SIGNATURES, import_decoders
+from model.jpeg import CUT_SHORT, completed, pixels_to_decode, read_frame
 from model.limits import Limits
+from model.tiff import describe_tiff
 
 import_decoders()
 pillow_heif.register_heif_opener()
+Image.MAX_IMAGE_PIXELS = None  # the limit here is on what is decoded, and holds before it is
 # What Pillow warns of (a large picture, odd metadata) is checked here or does no harm; a log does not need it.
 warnings.filterwarnings("ignore", module="PIL")
 
-STRIP_PIXELS = 250_000
 THUMBNAIL = 320  # pixels on the longer edge
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 
@@ -70,24 +71,45 @@ def read_picture(data: bytes, limits: Limits = Limits(), enough: int | None = No
     if len(data) > limits.bytes:
         raise ImageTooLarge(_too_many_bytes(len(data), limits))
     try:
-        with Image.open(BytesIO(data), formats=PILLOW_FORMATS) as image:
-            if image.width * image.height > limits.pixels:
-                raise ImageTooLarge(_too_many_pixels(f"{image.width} × {image.height}", limits))
-            full = image.size
-            if enough is not None:
-                image.draft(None, (enough, enough))
-            with limits.room.for_pixels(image.width * image.height) if limits.room else nullcontext():
-                return _upright(image, full)
+        return _decoded(data, limits, enough)
     except ImageError:
         raise
     except UnidentifiedImageError:
-        if SIGNATURES.match(data):
-            raise UnreadableImage("the picture is cut off or damaged near its beginning") from None
-        raise UnsupportedImage("the bytes are not a picture in a format that can be read") from None
-    except Image.DecompressionBombError:
-        raise ImageTooLarge(_too_many_pixels("over 178 million", limits)) from None
+        raise _unidentified(data) from None
     except Exception as error:  # decoders of hostile bytes raise nearly anything: OSError, SyntaxError, struct.error …
         raise UnreadableImage(f"the picture is cut off or damaged ({_first_line(error)})") from None
+
+
+def _decoded(data: bytes, limits: Limits, enough: int | None) -> Picture:
+    with Image.open(BytesIO(data), formats=PILLOW_FORMATS) as image:
+        full = image.size
+        if enough is not None:
+            image.draft(None, (enough, enough))
+        pixels = image.width * image.height
+        if image.size != full:
+            pixels = pixels_to_decode(data, full[0] * full[1], pixels)
+        if pixels > limits.pixels:
+            raise ImageTooLarge(_too_many_pixels(full, pixels, limits))
+        with limits.room.for_pixels(pixels) if limits.room else nullcontext():
+            try:
+                return _upright(image, full)
+            except OSError as error:
+                if image.format not in ("JPEG", "MPO") or CUT_SHORT not in str(error):
+                    raise
+                if (whole := completed(data)) is None:
+                    raise
+    return _decoded(whole, limits, enough)
+
+
+def _unidentified(data: bytes) -> ImageError:
+    """Return why no decoder took the bytes."""
+    if not (found := SIGNATURES.match(data)):
+        return UnsupportedImage("the bytes are not a picture in a format that can be read")
+    if found[0].startswith((b"II", b"MM")) and (samples := describe_tiff(data)):
+        return UnsupportedImage(f"a TIFF of {samples} cannot be read; save it with 1, 3 or 4 bands of 8 or 16 bits")
+    if found[0].startswith(b"\xff\xd8") and (frame := read_frame(data)) and frame.bits != 8:
+        return UnsupportedImage(f"a JPEG of {frame.bits}-bit samples cannot be read; save it with 8 bits")
+    return UnreadableImage("the picture is cut off or damaged near its beginning")
 
 
 def read_file(path: Path, limits: Limits = Limits()) -> tuple[bytes, os.stat_result]:
@@ -104,11 +126,14 @@ def read_file(path: Path, limits: Limits = Limits()) -> tuple[bytes, os.stat_res
 
 
 def _too_many_bytes(found: int, limits: Limits) -> str:
-    return f"the picture has {found:,} bytes, more than the {limits.bytes:,} allowed"
+    return f"the picture has {found:,} bytes, more than the {limits.bytes:,} allowed (LENS_MAX_BYTES)"
 
 
-def _too_many_pixels(found: str, limits: Limits) -> str:
-    return f"the picture has {found} pixels, more than the {limits.pixels:,} allowed"
+def _too_many_pixels(full: tuple[int, int], decoded: int, limits: Limits) -> str:
+    part = "" if decoded == full[0] * full[1] else f", {decoded:,} of them to decode"
+    return (
+        f"the picture has {full[0]} × {full[1]} pixels{part}, more than the {limits.pixels:,} allowed (LENS_MAX_PIXELS)"
+    )
 
 
 def _first_line(error: Exception) -> str:
@@ -124,54 +149,6 @@ def _upright(image: Image.Image, full: tuple[int, int]) -> Picture:
             image = ImageOps.exif_transpose(image)
             full = (full[1], full[0]) if orientation in SIDEWAYS else full
     return Picture(to_rgb(image), *full, captured_at, latitude, longitude)
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Any Pillow mode as 8-bit RGB: alpha on white, 16-bit and float samples scaled, CMYK and palettes converted."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        full = _full_scale(image)
-        return _by_strips(image, lambda strip: Image.fromarray(_to_8_bits(_samples(strip), full)).convert("RGB"))
-    if image.has_transparency_data:
-        return _by_strips(image, _on_white)
-    return image.convert("RGB")
-
-
-def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
-    """Yield the picture in strips, each with its first row: a copy of the whole would take its memory again."""
-    rows = max(1, STRIP_PIXELS // image.width)
-    for top in range(0, image.height, rows):
-        yield top, image.crop((0, top, image.width, min(image.height, top + rows)))
-
-
-def _by_strips(image: Image.Image, to_rgb: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    whole = Image.new("RGB", image.size)
-    for top, strip in _strips(image):
-        whole.paste(to_rgb(strip), (0, top))
-    return whole
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    rgba = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba).convert("RGB")
-
-
-def _samples(image: Image.Image) -> np.ndarray:
-    return np.nan_to_num(np.asarray(image).astype(np.float64))
-
-
-def _full_scale(image: Image.Image) -> float:
-    """Return the range that the samples' own kind suggests: 0–1 for floats, 8, 16 or 32 bits for integers."""
-    peak = max((float(_samples(strip).max(initial=0)) for _, strip in _strips(image)), default=0.0)
-    kind = np.asarray(image.crop((0, 0, 1, 1))).dtype
-    if kind.kind == "f" and peak <= 1:
-        return 1.0
-    return 255.0 if peak <= 255 and kind.itemsize != 2 else 65535.0 if peak <= 65535 else peak
-
-
-def _to_8_bits(samples: np.ndarray, full: float) -> np.ndarray:
-    return np.clip(samples * (255 / full) + 0.5, 0, 255).astype(np.uint8)
 
 
 def thumbnail(image: Image.Image, side: int = THUMBNAIL) -> bytes:
