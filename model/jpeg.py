@@ -13,6 +13,7 @@ LOST = 0.02  # share of the pixels that may be missing: the last two bytes are n
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the SOF markers
 BARE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length
 SMALLEST_DRAFT = 8  # of a large JPEG this part of each edge is decoded at least
+COMPARED = 2048  # pixels on an edge that are enough to see what is missing
 CUT_SHORT = "truncated"  # in what Pillow says of data that ends too early
 
 
@@ -56,6 +57,7 @@ def completed(data: bytes) -> bytes | None:
     libjpeg fills what is missing with grey, and says nothing. So the picture is decoded twice, once with noise for what
     may be missing: the pixels that differ are those that are not there.
     """
+    data = data.rstrip(END[:1])  # half of the end mark
     whole = data + END
     noise = np.random.default_rng(0).integers(0, 128, len(data), np.uint8).tobytes()
     try:
@@ -67,5 +69,6 @@ def completed(data: bytes) -> bytes | None:
 
 def _small(data: bytes) -> np.ndarray:
     with Image.open(BytesIO(data), formats=("JPEG",)) as image:
-        image.draft(None, (image.width // SMALLEST_DRAFT or 1, image.height // SMALLEST_DRAFT or 1))
+        # Half of the size shows the coefficients that the last scans of a progressive one refine; an eighth does not.
+        image.draft(None, (min(image.width // 2, COMPARED) or 1, min(image.height // 2, COMPARED) or 1))
         return np.asarray(image)
