@@ -12,7 +12,7 @@ from typing import Literal
 import click
 from rich.markup import escape
 
-from commands.console import json_option, stderr
+from commands.console import UserPath, escaped, json_option, print_json, stderr
 from commands.progress import Bars
 from index import METRICS, Metric, check_place
 from ingest import BuildReport, SourceSamples, build_catalogue, find_sources
@@ -23,10 +23,10 @@ SHOWN_SKIPS = 10
 
 
 @click.command()
-@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The catalogue folder to make.")
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=UserPath())
+@click.option("--out", required=True, type=UserPath(), help="The catalogue folder to make.")
 @click.option("--model", default="resnet50.tv_in1k", show_default=True, help="Any timm model.")
-@click.option("--weights", type=click.Path(path_type=Path), help="Weights from a file (.pth or .safetensors).")
+@click.option("--weights", type=UserPath(), help="Weights from a file (.pth or .safetensors).")
 @click.option(
     "--precision",
     default="auto",
@@ -42,7 +42,17 @@ SHOWN_SKIPS = 10
     help="What makes two pictures alike: the angle between embeddings, their inner product, or their distance.",
 )
 @click.option("--labels-from-folders", is_flag=True, help="Keep the name of each picture's folder as its label.")
-@click.option("--overwrite", is_flag=True, help="Replace the catalogue at --out, once the new one is whole.")
+@click.option(
+    "--exclude",
+    metavar="GLOB",
+    multiple=True,
+    help="Leave out files and folders whose name or key matches; may be given several times.",
+)
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace the catalogue at --out, once the new one is whole; pictures that have not changed are not embedded again.",
+)
 @json_option
 def build(
     sources: tuple[Path, ...],
@@ -52,26 +62,28 @@ def build(
     precision: Literal["auto", "f32", "bf16", "int8"],
     metric: Metric,
     labels_from_folders: bool,
+    exclude: tuple[str, ...],
     overwrite: bool,
     as_json: bool,
 ) -> None:
     """Make a catalogue of the pictures in folders (and all folders below them) or single files.
 
-    Files that cannot be read are skipped and listed. Stop it with Ctrl-C and run the same command again: it goes on
+    Files and folders that cannot be read are skipped and listed; hidden ones, and those that systems make beside pictures
+    (@eaDir, $RECYCLE.BIN, __MACOSX, …), are left out. Stop it with Ctrl-C and run the same command again: it goes on
     where it was.
 
     \b
     Examples:
       python cli.py build ~/Pictures --out catalogue
       python cli.py build shop/ archive/ --out catalogue --model vit_base_patch16_224 --labels-from-folders
+      python cli.py build ~/Pictures --out catalogue --exclude '*_thumb.jpg' --exclude drafts
       python cli.py build ~/Pictures --out catalogue --model resnet50.tv_in1k --weights resnet50.safetensors
     """
     begun = time.perf_counter()
     settings = read_settings()
-    out = out.expanduser().resolve()  # a link to a catalogue stays a link
-    weights = weights.expanduser() if weights else None
+    out = out.resolve()  # a link to a catalogue stays a link
     check_place(out, overwrite=overwrite)
-    found = find_sources([source.expanduser() for source in sources])
+    found = find_sources(sources, exclude)
     limits = Limits(bytes=settings.max_bytes, pixels=settings.max_pixels)
     samples = SourceSamples(found, limits)
     partial = out.with_name(f"{out.name}.partial")
@@ -104,7 +116,7 @@ def build(
                     progress=bars.show,
                 )
         except KeyboardInterrupt:
-            stderr.print(f"stopped; what is done is kept in {partial}: run the same command again to go on")
+            stderr.print(f"stopped; what is done is kept in {escaped(partial)}: run the same command again to go on")
             raise click.exceptions.Exit(130) from None
     _print_report(report, extractor.card, out, time.perf_counter() - begun, as_json)
 
@@ -113,14 +125,18 @@ def _print_report(report: BuildReport, card: ExtractorCard, out: Path, seconds: 
     _print_skipped(report.skipped, out / "report.json")
     if as_json:
         measured = {"precision": card.precision, "fidelity": card.fidelity and asdict(card.fidelity)}
-        click.echo(json.dumps({"catalogue": str(out), **asdict(report), **measured}, ensure_ascii=False))
+        print_json(json.dumps({"catalogue": str(out), **asdict(report), **measured}, ensure_ascii=False))
         return
-    parts = [f"{report.added + report.kept} pictures in {out}"]
+    parts = [f"{report.added + report.kept + report.reused} pictures in {escaped(out)}"]
     if report.kept:
         parts.append(f"{report.kept} of them from the build that was broken off")
+    if report.reused:
+        parts.append(f"{report.reused} of them unchanged since the last build")
     parts.append(f"{len(report.skipped)} skipped")
     if report.others:
-        parts.append(f"{len(report.others)} files passed over that are no pictures by their names")
+        parts.append(f"{len(report.others)} files passed over that are no pictures")
+    if report.left_out:
+        parts.append(f"{len(report.left_out)} files and folders left out as junk or by --exclude")
     parts.append(f"{seconds:.1f} s")
     click.echo("; ".join(parts))
 
@@ -128,6 +144,6 @@ def _print_report(report: BuildReport, card: ExtractorCard, out: Path, seconds: 
 def _print_skipped(skipped: list[dict[str, str]], report: Path) -> None:
     """Name the first few files that a build skipped, and where all of them are."""
     for skip in skipped[:SHOWN_SKIPS]:
-        stderr.print(f"skipped {skip['key']}: {skip['reason']}")
+        stderr.print(f"skipped {escaped(skip['key'])}: {escaped(skip['reason'])}")
     if (more := len(skipped) - SHOWN_SKIPS) > 0:
-        stderr.print(f"… and {more} more; all of them are in {report}")
+        stderr.print(f"… and {more} more; all of them are in {escaped(report)}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from commands.console import folder_argument, json_option, stderr
+from commands.console import escaped, folder_argument, json_option, print_json, stderr
 from commands.progress import Bars
 from index import VectorIndexError, verify_catalogue
 from model import ModelError
@@ -33,11 +33,11 @@ def info(folder: Path, as_json: bool) -> None:
         facts = {**asdict(catalogue.info), "bytes": size, **about}
         facts |= {"fidelity": card.fidelity and asdict(card.fidelity), "preprocessing": asdict(card.preprocessing)}
     if as_json:
-        click.echo(json.dumps(facts, ensure_ascii=False))
+        print_json(json.dumps(facts, ensure_ascii=False))
         return
     facts |= {"files": ", ".join(catalogue.info.files), "fidelity": card.fidelity}
     for name, value in facts.items():
-        click.echo(f"{name:<16} {value}")
+        click.echo(f"{name:<16} {escaped(value)}")
 
 
 @click.command()
@@ -61,10 +61,10 @@ def verify(folder: Path, as_json: bool) -> None:
         except (VectorIndexError, ModelError) as error:
             faults.append(str(error))
     if as_json:
-        click.echo(json.dumps({"catalogue": str(folder), "faults": faults}, ensure_ascii=False))
+        print_json(json.dumps({"catalogue": str(folder), "faults": faults}, ensure_ascii=False))
     elif faults:
-        click.echo("\n".join(faults))
+        click.echo("\n".join(map(escaped, faults)))
     else:
-        click.echo(f"{folder} is sound")
+        click.echo(f"{escaped(folder)} is sound")
     if faults:
         raise click.exceptions.Exit(1)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from commands.console import folder_argument, json_option
+from commands.console import folder_argument, json_option, print_json
 from index import Catalogue
 from search import open_catalogue_with_extractor
 from settings import MODEL_NAME
@@ -29,7 +29,7 @@ def pack(folder: Path, as_json: bool) -> None:
     catalogue, _ = open_catalogue_with_extractor(folder)
     with closing(catalogue):
         tag = pack_catalogue(catalogue)
-    click.echo(json.dumps({"tag": tag}) if as_json else tag)
+    print_json(json.dumps({"tag": tag})) if as_json else click.echo(tag)
 
 
 def pack_catalogue(catalogue: Catalogue) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from commands.console import folder_argument, json_option, stderr
+from commands.console import UserPath, escaped, folder_argument, json_option, print_json, stderr
 from index import parse_filter
 from model import ImageError, Limits, Room, UnreadableImage, open_verified_engine, read_file
 from search import LocalEmbedder, QueryInput, SearchEngine, SearchResult, open_catalogue_with_extractor
@@ -18,7 +18,7 @@ from settings import read_settings
 
 @click.command()
 @folder_argument
-@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=UserPath())
 @click.option("--k", type=click.IntRange(min=1), help="Hits for each picture (default: LENS_K or 10).")
 @click.option("--where", metavar="JSON", help="A filter on the pictures' metadata.")
 @json_option
@@ -47,8 +47,10 @@ def search(folder: Path, images: tuple[Path, ...], k: int | None, where: str | N
         engine = SearchEngine(catalogue, card, embedder, ef=settings.ef, limits=limits, decode_threads=threads)
         result = asyncio.run(engine.search(inputs, k or settings.k, parsed))
     if as_json:
-        click.echo(search_answer(result).model_dump_json())
+        print_json(search_answer(result).model_dump_json())
     failed = _print(images, result, hits=not as_json)
+    if result.hint:
+        stderr.print(f"hint: {escaped(result.hint)}")
     if failed:
         raise click.exceptions.Exit(1)
 
@@ -59,11 +61,11 @@ def _print(images: tuple[Path, ...], result: SearchResult, *, hits: bool) -> boo
     for image, found in zip(images, result.results, strict=True):
         if isinstance(found, Exception):
             failed = True
-            stderr.print(f"error: {image}: {found}")
+            stderr.print(f"error: {escaped(image)}: {escaped(found)}")
             continue
         for hit in found.hits if hits else ():
-            line = f"{hit.score:.4f}\t{hit.item.key}"
-            click.echo(line if len(images) == 1 else f"{image}\t{line}")
+            line = f"{hit.score:.4f}\t{escaped(hit.item.key)}"
+            click.echo(line if len(images) == 1 else f"{escaped(image)}\t{line}")
     return failed
 
 

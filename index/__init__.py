@@ -1,9 +1,10 @@
 """Vectors in, neighbours out: the catalogue folder, the mapped hnswlib index and the exact search that judges it."""
 
 from index.backend import DEFAULT_EF, Capability, Counts, IndexBackend, Neighbours
+from index.catalogue.files import check_place
 from index.catalogue.reader import Catalogue, CatalogueInfo, Hit, Item, open_catalogue
 from index.catalogue.verify import verify_catalogue
-from index.catalogue.writer import CatalogueWriter, Entry, check_place, start_catalogue
+from index.catalogue.writer import CatalogueWriter, Entry, start_catalogue
 from index.errors import (
     CatalogueExists,
     CatalogueMismatch,
@@ -16,7 +17,8 @@ from index.errors import (
     VectorIndexError,
 )
 from index.exact import ExactIndex, recall, search_exact
-from index.filters import OPERATORS, Operator, parse_filter, refuse_repeats
+from index.filter_json import parse_filter, refuse_repeats
+from index.filters import OPERATORS, Operator
 from index.hnsw.build import build_hnsw
 from index.hnsw.codes import build_codes
 from index.hnsw.file import open_hnsw_file

@@ -5,8 +5,8 @@
 A filter is an object of conditions that must all hold: ``{"label": "cats", "width": {"$gte": 640}}``. A value by itself
 means ``$eq``; an object without operators asks of the fields inside a field. Comparing is between values of one kind:
 numbers with numbers, texts with texts (by code point, so that ISO dates come in order), and a field that is not there
-equals nothing. Negations are exact opposites: ``$ne``, ``$nin`` and ``$not`` hold where their positives do not, so also
-where the field is missing.
+equals nothing. Texts are compared in NFC. Negations are exact opposites: ``$ne``, ``$nin`` and ``$not`` hold where their
+positives do not, so also where the field is missing.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -33,7 +34,7 @@ class Condition(NamedTuple):
 
 
 Test = Callable[[str, Any, str], Condition]  # a row of json_each, the operand, and the place of it in the filter
-Operand = Literal["scalar", "ordered", "scalars", "boolean", "filters", "filter"]
+Operand = Literal["scalar", "text", "ordered", "scalars", "boolean", "filters", "filter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,26 +65,6 @@ class Operator:
 def compile_filter(where: object) -> Condition:
     """Turn a filter into a condition on the column ``metadata``. Raises InvalidFilter, which points at the place."""
     return _Compiler().filter(where, "where")
-
-
-def parse_filter(text: str) -> object:
-    """Parse a filter's JSON text. Raises InvalidFilter when it is not JSON, or names a field twice in one object."""
-    try:
-        return json.loads(text, object_pairs_hook=refuse_repeats)
-    except RecursionError:
-        raise InvalidFilter("where: the filter is nested too deeply") from None
-    except ValueError as error:
-        raise InvalidFilter(f"where: this is not JSON ({error})") from None
-
-
-def refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse a name that is there twice (ValueError): an ``object_pairs_hook`` for json.loads that loses nothing."""
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in found:
-            raise ValueError(f"{name!r} is there twice in one object")
-        found[name] = value
-    return found
 
 
 class _Compiler:
@@ -205,8 +186,15 @@ def _contains(row: str, operand: Any, place: str) -> Condition:
     within = f"{row}.type = 'array' AND EXISTS (SELECT 1 FROM json_each({row}.value) AS {row}e WHERE {element.sql})"
     if isinstance(operand, str):
         either = f"({within} OR {row}.type = 'text' AND instr({row}.atom, ?) > 0)"
-        return Condition(either, (*element.values, operand))
+        return Condition(either, (*element.values, _text(operand, place)))
     return Condition(within, element.values)
+
+
+def _begins_with(row: str, operand: Any, place: str) -> Condition:
+    if not isinstance(operand, str):
+        raise InvalidFilter(f"{place}: give a text, not {_named(operand)}")
+    text = _text(operand, place)
+    return Condition(f"{row}.type = 'text' AND substr({row}.atom, 1, length(?)) = ?", (text, text))
 
 
 def _any_of(row: str, operands: list[Any], place: str) -> Condition:
@@ -252,7 +240,7 @@ def _text(value: str, place: str) -> str:
     except UnicodeEncodeError:
         place = place.encode("utf-8", "backslashreplace").decode()
         raise InvalidFilter(f"{place}: half a surrogate pair is no text") from None
-    return value
+    return unicodedata.normalize("NFC", value)  # as the catalogue has its texts
 
 
 def _joined(word: str, parts: list[Condition]) -> Condition:
@@ -284,6 +272,7 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("$nin", "scalars", "equals none of a list of values, or is missing", negates="$in"),
     Operator("$exists", "boolean", "is there (`true`), or is missing (`false`)", _exists),
     Operator("$contains", "scalar", "is a list that has the value, or a text that has the text in it", _contains),
+    Operator("$prefix", "text", "is a text that begins with the text", _begins_with),
     Operator("$and", "filters", "joins a list of filters that must all hold"),
     Operator("$or", "filters", "joins a list of filters of which one must hold"),
     Operator("$not", "filter", "holds where a filter does not; inside a field, where the field's conditions do not"),

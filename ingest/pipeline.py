@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from model import (
     thumbnail,
 )
 
+# Counts the changes to what a picture's file gives (pixels, metadata): items that an older reader made are not reused.
+READER = 2
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
@@ -35,14 +38,18 @@ Progress = Callable[[str, int, int], None]  # stage, done, total
 class BuildReport:
     """What became of every file; also written into the catalogue as report.json.
 
+    ``kept`` are from the build that was broken off, ``reused`` from the catalogue that is replaced. ``skipped`` has files and
+    folders (with a slash at the end) that could not be read; ``others`` and ``left_out`` are what Sources says.
     ``seconds``: how long pictures were waited for, the network ran, what it gave was written, and the index was built; the
     first three go on at the same time.
     """
 
     added: int = 0
     kept: int = 0
+    reused: int = 0
     skipped: list[dict[str, str]] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: {"read": 0.0, "embed": 0.0, "write": 0.0, "index": 0.0})
 
 
@@ -63,7 +70,7 @@ def _prepare(file: SourceFile, card: ExtractorCard, limits: Limits, labels: bool
     picture = read_picture(data, limits, card.preprocessing.enough)
     return _Prepared(
         pixels=card.preprocessing.to_pixels(picture.image),
-        metadata=picture.metadata() | ({"label": file.label} if labels else {}),
+        metadata=picture.metadata() | {"path": file.key} | ({"label": file.label} if labels else {}),
         sha256=hashlib.sha256(data).hexdigest(),
         thumbnail=thumbnail(picture.image),
         size=facts.st_size,
@@ -85,9 +92,11 @@ def build_catalogue(
 ) -> BuildReport:
     """Embed every picture and write the catalogue ``out``; go on with a build of it that was broken off.
 
-    A file that cannot be read is skipped, with its reason in the report. Whatever interrupts this leaves ``out``
-    untouched and keeps the finished part for the next call. Raises CatalogueExists, CatalogueMismatch, EmptyCatalogue,
-    WeightsMismatch (vectors that are not numbers) or OSError.
+    A file that cannot be read is skipped, with its reason in the report. With ``overwrite``, what is unchanged since the
+    catalogue at ``out`` was built (key, size, modification time; same extractor) is taken over from it. Whatever interrupts
+    this leaves ``out`` untouched and keeps the finished part for the next call.
+
+    Raises CatalogueExists, CatalogueMismatch, EmptyCatalogue, WeightsMismatch (vectors that are not numbers) or OSError.
     """
     card = extractor.card
     if card.normalized != METRICS[metric].normalized:
@@ -99,22 +108,25 @@ def build_catalogue(
         dim=card.dim,
         metric=metric,
         labelled=labels,
+        reader=READER,
         overwrite=overwrite,
     )
     try:
         extractor.save(writer.extractor_folder)
-        report = BuildReport(others=sources.others)
+        folders = list(sources.skipped)
+        report = BuildReport(skipped=sources.skipped, others=sources.others, left_out=sources.left_out)
         todo = _not_yet_in(writer, sources, report)
         total = len(sources.files)
-        progress("embed", report.kept, total)
+        done = total - len(todo)
+        progress("embed", done, total)
         groups = _batches(_prepared(todo, card, limits, labels, report), batch, report)
         for group, vectors in _embedded(groups, extractor, report):
             _write(group, vectors, writer, report)
-            progress("embed", report.kept + report.added + len(report.skipped), total)
+            progress("embed", done + report.added + len(report.skipped) - len(folders), total)
         progress("embed", total, total)
         if not len(writer):
             writer.abandon()
-            first = report.skipped[0]
+            first = report.skipped[len(folders)]
             raise EmptyCatalogue(
                 f"none of {total} files could be read, so there is no catalogue to write; "
                 f"the first, {first['key']}: {first['reason']}"
@@ -127,17 +139,19 @@ def build_catalogue(
 
 
 def _not_yet_in(writer: CatalogueWriter, sources: Sources, report: BuildReport) -> list[SourceFile]:
-    known = writer.known()
-    writer.discard(known.keys() - {file.key for file in sources.files})
-    todo = []
+    """Return the files to embed; drop from a broken-off build what has gone or changed, take over what was built before."""
+    now: dict[str, tuple[int, int]] = {}
     for file in sources.files:
-        if file.key in known:
+        with suppress(OSError):  # gone since it was listed: reading it will say so
             stat = file.path.stat()
-            if known[file.key] == (stat.st_size, stat.st_mtime_ns):
-                report.kept += 1
-                continue
-        todo.append(file)
-    return todo
+            now[file.key] = (stat.st_size, stat.st_mtime_ns)
+    known = writer.known()
+    writer.discard(key for key, facts in known.items() if now.get(key) != facts)
+    kept = {key for key, facts in known.items() if now.get(key) == facts}
+    report.kept = len(kept)
+    reused = writer.take_over({key: facts for key, facts in now.items() if key not in kept})
+    report.reused = len(reused)
+    return [file for file in sources.files if file.key not in kept and file.key not in reused]
 
 
 def _prepared(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import EmptyCatalogue
+from ingest.folders import FolderWalk
 from model import ExtractorCard, ImageError, Limits, looks_like_a_picture, read_file, read_picture
 
 
@@ -20,7 +24,7 @@ class SourceNotFound(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file that may be a picture; ``key`` is its path below the source, ``label`` the name of its folder."""
+    """A file that may be a picture. ``key`` is its path below the source, in NFC; ``label`` the name of its folder."""
 
     key: str
     path: Path
@@ -29,47 +33,103 @@ class SourceFile:
 
 @dataclass(slots=True)
 class Sources:
-    """What a look through the sources found: files to read, and files whose names say that they are no pictures."""
+    """What a look through the sources found, by keys.
+
+    ``files`` are to be read; ``others`` are no pictures by name and first bytes; ``left_out`` are folders of system junk and
+    what was excluded; ``skipped`` are folders that cannot be read, with their reasons.
+    """
 
     files: list[SourceFile] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    skipped: list[dict[str, str]] = field(default_factory=list)
 
 
-def find_sources(sources: Sequence[Path]) -> Sources:
-    """Look through folders (with all below them, hidden ones left out) and single files, in order of their names.
+def find_sources(sources: Sequence[Path], exclude: Sequence[str] = ()) -> Sources:
+    """Look through folders (with all below them, hidden ones and system junk left out) and single files.
 
-    Raises SourceNotFound for one that is not there, EmptyCatalogue when no file looks like a picture.
+    A file's key is its name, a file's in the only folder its path below it; of several folders it begins with the folder's
+    name. Where names are the same, as much of the paths above them is added as tells them apart. A file or folder that is
+    given twice, or is within another, counts once. ``exclude`` has patterns of names or paths below a source to leave out.
+
+    Raises SourceNotFound for a source that is not there or cannot be listed, EmptyCatalogue when no file looks like a
+    picture.
     """
-    found = Sources()
+    given: dict[Path, Path] = {}
     for source in sources:
         if not source.exists():
             raise SourceNotFound(f"there is no file or folder at {source}")
-        prefix = f"{source.resolve().name}/" if len(sources) > 1 else ""
-        for path in _walk(source) if source.is_dir() else [source]:
-            below = path.relative_to(source) if source.is_dir() else Path(path.name)
-            # A name that is not UTF-8 can be neither stored nor sent as it is; escapes keep it readable and distinct.
-            key = os.fsencode(prefix + below.as_posix()).decode("utf-8", "backslashreplace")
-            if looks_like_a_picture(path) or path == source:
-                found.files.append(SourceFile(key, path, path.parent.resolve().name))
-            else:
-                found.others.append(key)
-    if len({file.key for file in found.files}) < len(found.files):
-        raise SourceNotFound(
-            "two sources share a name and hold files of the same names; build from their parent folder"
-        )
+        given.setdefault(source.resolve() if source.is_dir() else source.parent.resolve() / source.name, source)
+    names = [Path(name) for name in _names(list(given))]
+    found, walk, keys = Sources(), FolderWalk(exclude), set[str]()
+    for (path, source), name in zip(given.items(), names, strict=True):
+        if not path.is_dir() and not walk.leaves_out(name):
+            found.files.append(SourceFile(_new_key(name, keys), source, path.parent.name))
+    for (path, source), name in zip(given.items(), names, strict=True):
+        if path.is_dir():
+            start = name if len(given) > 1 else Path()
+            _take(walk.files(path, start), given, found, keys)
+            if walk.unreadable and walk.unreadable[-1][0] == start:
+                raise SourceNotFound(f"{source}: {walk.unreadable[-1][1]}")
+    _take(walk.follow_links(), given, found, keys)
+    found.left_out = [key_of(path) for path in walk.left_out]
+    found.skipped = [{"key": f"{key_of(path)}/", "reason": reason} for path, reason in walk.unreadable]
     if not found.files:
-        also = f" ({len(found.others)} other files are there)" if found.others else ""
-        raise EmptyCatalogue(f"no picture is in {', '.join(map(str, sources))}{also}")
+        raise EmptyCatalogue(_nothing_in(sources, found))
     return found
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    def refuse(error: OSError) -> None:
-        raise SourceNotFound(f"{error.filename} cannot be listed ({error.strerror})")
+def _take(files: Iterable[tuple[Path, Path]], given: Container[Path], found: Sources, keys: set[str]) -> None:
+    for path, name in files:
+        if path in given:  # by its own name, already
+            continue
+        if looks_like_a_picture(path):
+            found.files.append(SourceFile(_new_key(name, keys), path, path.parent.name))
+        else:
+            found.others.append(key_of(name))
 
-    for root, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(root, name) for name in sorted(files) if not name.startswith("."))
+
+def key_of(path: Path) -> str:
+    """Return the key of what goes by a path: in NFC, which macOS does not write; what is not UTF-8 is escaped."""
+    return unicodedata.normalize("NFC", os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace"))
+
+
+def _new_key(path: Path, keys: set[str]) -> str:
+    """Return a key that no other file has: names that differ in their composition only are told apart by escapes."""
+    plain, escaped = key_of(path), path.as_posix().encode("ascii", "backslashreplace").decode()
+    key = next(
+        key
+        for key in itertools.chain((plain, escaped), (f"{plain}~{n}" for n in itertools.count(2)))
+        if key not in keys
+    )
+    keys.add(key)
+    return key
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Return for each path as many of its last parts as tell it from the others."""
+    depths = [1] * len(paths)
+    while True:
+        names = ["/".join(path.parts[1:][-depth:]) for path, depth in zip(paths, depths, strict=True)]
+        same = {name for name, times in Counter(names).items() if times > 1}
+        grown = [place for place, name in enumerate(names) if name in same and depths[place] < len(paths[place].parts)]
+        if not grown:
+            return names
+        for place in grown:
+            depths[place] += 1
+
+
+def _nothing_in(sources: Sequence[Path], found: Sources) -> str:
+    also = [
+        f"{len(some)} {what}"
+        for some, what in (
+            (found.others, "other files are there"),
+            (found.left_out, "left out as junk or by --exclude"),
+            (found.skipped, "folders cannot be read"),
+        )
+        if some
+    ]
+    return f"no picture is in {', '.join(map(str, sources))}" + (f" ({', '.join(also)})" if also else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,8 +105,9 @@ class SearchEngine:
             for query, found in zip(queries, results, strict=True):
                 if isinstance(query, Query) and isinstance(found, Found):
                     self._on_result(query.vector, [hit.score for hit in found.hits], k, query.exclude_id)
+        hint = None if allowed is None or len(allowed) else await asyncio.to_thread(self._catalogue.hint, where)
         info = self._catalogue.info
-        return SearchResult(results, info.generation, info.model, timings)
+        return SearchResult(results, info.generation, info.model, timings, hint)
 
     async def embed(self, pictures: Sequence[bytes]) -> EmbedResult:
         """Embed each picture, in order. Raises EmbedderUnavailable, and what the admission refuses with."""

@@ -110,12 +110,13 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """What became of each query, in order: its hits, or an error in its place."""
+    """What became of each query, in order: its hits, or an error in its place. ``hint`` is why a filter allows nothing."""
 
     results: list[Found | Exception]
     generation: int
     model: str
     timings_ms: dict[str, float]
+    hint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,14 @@
-"""The names of every file in a catalogue folder, and their hashes."""
+"""The names of every file in a catalogue folder, their hashes, and where a folder may be put."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from index.errors import CatalogueExists
 from index.mapped_file import forget_pages
 
 DATABASE = "catalogue.sqlite"
@@ -14,6 +16,7 @@ EXTRACTOR = "extractor"
 REPORT = "report.json"
 # 2: the index file has a companion of codes, and meta the SHA-256 of every file. 3: the extractor is an exported graph.
 FORMAT_VERSION = 3
+PROBE = 1024**2  # bytes that a disk must take before a build begins
 
 
 def base_file(generation: int) -> str:
@@ -51,3 +54,25 @@ def flush_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def check_place(folder: Path, *, overwrite: bool) -> None:
+    """Raise CatalogueExists unless a build may put a catalogue at ``folder``, OSError where nothing can be written there.
+
+    It is asked before any long work.
+    """
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        if not (folder / DATABASE).is_file():
+            raise CatalogueExists(
+                f"{folder} is there already and is not a catalogue, so it is left alone; choose another --out"
+            )
+        if not overwrite:
+            raise CatalogueExists(
+                f"{folder} is a catalogue already; choose another --out, or replace it with --overwrite"
+            )
+    place = next(parent for parent in folder.parents if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=place) as probe:
+            probe.write(bytes(PROBE))
+    except OSError as error:
+        raise OSError(f"nothing can be written in {place} ({error.strerror}); choose another --out") from None

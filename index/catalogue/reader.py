@@ -6,6 +6,7 @@ import functools
 import itertools
 import json
 import os
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from index.catalogue.database import Reading, open_database, read_meta
 from index.catalogue.files import DATABASE, EXTRACTOR, FORMAT_VERSION, codes_file
 from index.errors import CatalogueMismatch, CatalogueNotFound, DamagedIndex
 from index.exact import search_exact
+from index.filter_json import field_names
 from index.filters import Condition, compile_filter
 from index.hnsw.mapped_index import MappedIndex, open_index
 from index.metrics import METRICS, Metric
@@ -27,6 +29,8 @@ from index.row_mask import Allowed, allow_rows
 
 THREADS = os.cpu_count() or 1
 KEPT_FILTERS = 16  # whose rows are cached: a bit for each row of the index, and half a megabyte at most
+WITH_FIELD = "SELECT 1 FROM items, json_each(metadata) AS field WHERE field.key = ?"
+FIELDS = "SELECT DISTINCT field.key FROM (SELECT metadata FROM items LIMIT 1000), json_each(metadata) AS field LIMIT 50"
 LONGEST_KEPT = 10_000  # characters of a filter's values: a longer filter is looked up each time
 
 
@@ -110,6 +114,16 @@ class Catalogue:
         long = sum(len(str(value)) for value in condition.values) > LONGEST_KEPT
         return self._read_allowed(condition) if long else self._allowed(condition)
 
+    def hint(self, where: object) -> str | None:
+        """Return which fields of a filter no item has, and which there are, or None where there is nothing to say."""
+        asked = dict.fromkeys(field_names(where))
+        lacking = [name for name in asked if not self._filtered.query(f"{WITH_FIELD} LIMIT 1", (name,))]
+        if not lacking:
+            return None
+        there = sorted(name for (name,) in self._filtered.query(FIELDS))
+        wrong = ", ".join(json.dumps(name, ensure_ascii=False) for name in lacking)
+        return f"no item has the field {wrong}; there are: {', '.join(there) or 'none'}"
+
     def search(
         self,
         vectors: NDArray[np.float32],
@@ -147,8 +161,10 @@ class Catalogue:
         return {item.id: item for item in self._select("id", ids)}
 
     def items_by_key(self, keys: Sequence[str]) -> dict[str, Item]:
-        """Return the items with these keys; those that are not there are left out."""
-        return {item.key: item for item in self._select("key", keys)}
+        """Return the items with these keys, which are compared in NFC; those that are not there are left out."""
+        stored = {key: unicodedata.normalize("NFC", key) for key in keys}
+        found = {item.key: item for item in self._select("key", list(set(stored.values())))}
+        return {key: found[name] for key, name in stored.items() if name in found}
 
     def vector(self, item_id: int) -> NDArray[np.float32] | None:
         """Return the vector of an item, float32 [dim], or None when there is no such item."""

@@ -7,10 +7,12 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,17 +24,23 @@ from index.catalogue.files import (
     FORMAT_VERSION,
     REPORT,
     base_file,
+    check_place,
     codes_file,
     flush_folder,
+    hash_file,
     hash_files,
 )
-from index.errors import CatalogueExists, CatalogueMismatch, CatalogueNotFound, DamagedIndex
+from index.catalogue.reader import Catalogue, open_catalogue
+from index.errors import CatalogueExists, CatalogueMismatch, CatalogueNotFound, DamagedIndex, VectorIndexError
 from index.hnsw.build import EF_CONSTRUCTION, M, build_hnsw
 from index.hnsw.codes import build_codes
 from index.hnsw.file import open_hnsw_file
 from index.metrics import Metric
 
 CHUNK = 1024
+READER = (
+    2  # counts the changes to what a picture's file gives (pixels, metadata): items of an older one are not taken over
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,29 +81,65 @@ class CatalogueWriter:
         return {key: (size, mtime) for key, size, mtime in rows}
 
     def add(self, entries: Sequence[Entry]) -> None:
-        """Take in a batch of entries, durably and all at once; an entry whose key is known replaces the older one."""
+        """Take in a batch of entries, durably and all at once; an entry whose key is known replaces the older one.
+
+        Keys and metadata are stored in NFC.
+        """
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with self._connection:
             self.discard([entry.key for entry in entries])
             for entry in entries:
-                cursor = self._connection.execute(
-                    "INSERT INTO items (key, sha256, metadata, added_at, vector, source_size, source_mtime_ns) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        entry.key,
-                        entry.sha256,
-                        json.dumps(entry.metadata, ensure_ascii=False),
-                        now,
-                        np.ascontiguousarray(entry.vector, np.float32).tobytes(),
-                        entry.source_size,
-                        entry.source_mtime_ns,
-                    ),
-                )
-                self._connection.execute("INSERT INTO thumbnails VALUES (?, ?)", (cursor.lastrowid, entry.thumbnail))
+                self._insert(entry, json.dumps(entry.metadata, ensure_ascii=False), now)
+
+    def take_over(self, files: dict[str, tuple[int, int]]) -> set[str]:
+        """Take items from the catalogue that is to be replaced, durably; return their keys.
+
+        They are those whose files, by key, have the size and modification time that they had. A catalogue that is not there,
+        is damaged or was made with another extractor, metric, labels or reader gives none.
+        """
+        if not (self.folder / DATABASE).is_file():
+            return set()
+        with (
+            suppress(VectorIndexError),
+            closing(open_catalogue(self.folder)) as old,
+            closing(open_database(self.folder)) as database,
+        ):
+            made, ours = read_meta(Reading(database), self.folder), read_meta(Reading(self._connection), self.folder)
+            alike = all(made.get(name) == ours[name] for name in ("fingerprint", "metric", "labelled", "reader"))
+            base = old.info.base
+            sound = alike and hash_file(self.folder / base) == old.info.files.get(base)
+            if sound and hash_tables(Reading(database)) == old.info.tables_sha256:
+                with self._connection:
+                    return set(self._take_over(old, database, files))
+        return set()
+
+    def _take_over(
+        self, old: Catalogue, database: sqlite3.Connection, files: dict[str, tuple[int, int]]
+    ) -> Iterator[str]:
+        rows = database.execute(
+            "SELECT key, sha256, metadata, added_at, row, source_size, source_mtime_ns, jpeg "
+            "FROM items JOIN thumbnails USING (id) WHERE row IS NOT NULL ORDER BY id"
+        )
+        for key, sha256, metadata, added_at, row, size, mtime, thumbnail in rows:
+            if files.get(key) == (size, mtime):
+                entry = Entry(key, old.index.vector(row), {}, sha256, thumbnail, size, mtime)
+                self._insert(entry, metadata, added_at)
+                yield key
+
+    def _insert(self, entry: Entry, metadata: str, added_at: str) -> None:
+        vector = np.ascontiguousarray(entry.vector, np.float32).tobytes()
+        key, metadata = normalize("NFC", entry.key), normalize("NFC", metadata)
+        facts = (key, entry.sha256, metadata, added_at, vector, entry.source_size, entry.source_mtime_ns)
+        cursor = self._connection.execute(
+            "INSERT INTO items (key, sha256, metadata, added_at, vector, source_size, source_mtime_ns) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            facts,
+        )
+        self._connection.execute("INSERT INTO thumbnails VALUES (?, ?)", (cursor.lastrowid, entry.thumbnail))
 
     def discard(self, keys: Iterable[str]) -> None:
         """Drop items by key, where they are there: a source that has gone since the build was broken off."""
-        self._connection.executemany("DELETE FROM items WHERE key = ?", [(key,) for key in keys])
+        self._connection.executemany("DELETE FROM items WHERE key = ?", [(normalize("NFC", key),) for key in keys])
 
     def build_index(self, progress: Callable[[int], None] = lambda _: None) -> None:
         """Build the index file over all vectors; ``progress`` gets how many more are in. OSError: the disk is full."""
@@ -156,16 +200,19 @@ def start_catalogue(
     dim: int,
     metric: Metric = "cosine",
     labelled: bool = False,
+    reader: int = 0,
     overwrite: bool = False,
 ) -> CatalogueWriter:
     """Begin a catalogue that will be ``folder``, or go on with one that was broken off there.
+
+    ``reader`` is the version of what made the entries of the pictures: those of different ones are not mixed.
 
     Raises CatalogueExists when ``folder`` is there and may not be overwritten (or is not a catalogue), and
     CatalogueMismatch when the broken-off build used another extractor, metric or labels.
     """
     check_place(folder, overwrite=overwrite)
     partial = folder.with_name(folder.name + ".partial")
-    connection = _resume(partial, model, fingerprint, dim, metric, labelled)
+    connection = _resume(partial, model, fingerprint, dim, metric, labelled, reader)
     if connection is None:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -178,6 +225,7 @@ def start_catalogue(
             "m": M,
             "ef_construction": EF_CONSTRUCTION,
             "labelled": labelled,
+            "reader": reader,
             "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         connection = create_database(partial, meta)
@@ -185,7 +233,7 @@ def start_catalogue(
 
 
 def _resume(
-    partial: Path, model: str, fingerprint: str, dim: int, metric: Metric, labelled: bool
+    partial: Path, model: str, fingerprint: str, dim: int, metric: Metric, labelled: bool, reader: int
 ) -> sqlite3.Connection | None:
     """Return the database of a broken-off build, ready to go on with, or None where there is nothing to go on with."""
     if not (partial / DATABASE).is_file():
@@ -196,8 +244,9 @@ def _resume(
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")
         connection.execute("BEGIN IMMEDIATE").connection.rollback()
         found = read_meta(Reading(connection), partial)
-        if not connection.execute("SELECT count(*) FROM items").fetchone()[0]:
-            connection.close()  # nothing would be lost by starting over
+        begun = connection.execute("SELECT count(*) FROM items").fetchone()[0]
+        if not begun or found.get("reader") != reader:
+            connection.close()  # nothing would be lost by starting over, or it is of an older version
             return None
         if found["metric"] != metric:
             raise CatalogueMismatch(
@@ -239,15 +288,3 @@ def _take_back_vectors(connection: sqlite3.Connection, base: Path, dim: int) -> 
             blob = np.ascontiguousarray(vectors[row]).tobytes()
             connection.execute("UPDATE items SET row = NULL, vector = ? WHERE id = ?", (blob, item_id))
         connection.execute("DELETE FROM meta WHERE name IN ('base', 'count', 'files', 'generation', 'tables_sha256')")
-
-
-def check_place(folder: Path, *, overwrite: bool) -> None:
-    """Raise CatalogueExists unless a build may put a catalogue at ``folder``; asked before any long work."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not (folder / DATABASE).is_file():
-        raise CatalogueExists(
-            f"{folder} is there already and is not a catalogue, so it is left alone; choose another --out"
-        )
-    if not overwrite:
-        raise CatalogueExists(f"{folder} is a catalogue already; choose another --out, or replace it with --overwrite")

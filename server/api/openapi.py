@@ -42,6 +42,7 @@ def _reference(name: str) -> dict[str, str]:
 # What each kind of operand is, in JSON Schema.
 OPERANDS: dict[str, Any] = {
     "scalar": SCALAR,
+    "text": {"type": "string", **TEXT},
     "ordered": {"type": ["string", "number"], **TEXT},
     "scalars": {"type": "array", "items": SCALAR},
     "boolean": {"type": "boolean"},

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
@@ -57,6 +58,10 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+TO_USUAL = bytes.maketrans(b"-_", b"+/")
+BLANKS = "each was a + that something decoded as a form's blank; send + as it is, or in a form as %2B"
+
+
 class NoFields(_Strict):
     """The text fields of a multipart request that has none."""
 
@@ -92,15 +97,23 @@ class QueryOne(_Strict):
         return self
 
     def picture(self) -> bytes:
-        """Return the picture's bytes. Raises RequestError when the text is not base64."""
+        """Return the picture's bytes. Raises RequestError when the text is not base64, by the usual or the URL's alphabet."""
         text = self.image or ""
         if text.startswith("data:"):
             text = text.partition(",")[2]
         try:
-            # In lines, as some tools write it; str.split would make a list of as many texts.
-            return base64.b64decode(text.encode("ascii").translate(None, b" \t\r\n"), validate=True)
+            encoded = text.encode("ascii").translate(TO_USUAL, b"\t\r\n") if " " not in text else _unindented(text)
+            if b" " in encoded:
+                raise RequestError(BAD_REQUEST, f"the field image has blanks in its base64: {BLANKS}")
+            encoded += b"=" * (-len(encoded) % 4)
+            return base64.b64decode(encoded, validate=True)
         except (binascii.Error, ValueError):
             raise RequestError(BAD_REQUEST, "the field image is not base64") from None
+
+
+def _unindented(text: str) -> bytes:
+    """Return base64 that was written in lines, as some tools write it, as one line."""
+    return re.sub(rb"[ \t]*[\r\n]+[ \t]*|^[ \t]+|[ \t]+$", b"", text.encode("ascii")).translate(TO_USUAL, b"\t")
 
 
 class QueryFields(SearchFields):

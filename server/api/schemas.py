@@ -50,6 +50,11 @@ class SearchAnswer(ListAnswer):
     generation: int
     model: str
     timings_ms: dict[str, float]
+    hint: str | None = Field(
+        None,
+        description="why a filter found nothing, where it asks of fields that no item has; else it is not there",
+        exclude_if=lambda hint: hint is None,
+    )
 
     def parts(self) -> Sequence[object]:
         return self.results
@@ -95,6 +100,7 @@ def search_answer(result: SearchResult) -> SearchAnswer:
         generation=result.generation,
         model=result.model,
         timings_ms=result.timings_ms,
+        hint=result.hint,
     )
 
 

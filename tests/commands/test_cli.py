@@ -124,7 +124,7 @@ def test_build_reports_as_json_and_on_one_line(photos: list[Path], tmp_path: Pat
     assert done.stdout.startswith(f"1 pictures in {tmp_path / 'out'}; 1 skipped; ")
     assert "skipped bad.jpg: the bytes are not a picture" in done.stderr
     report = json.loads(run(*arguments, "--overwrite", "--json").stdout)
-    assert (report["added"], report["kept"], len(report["skipped"])) == (1, 0, 1)
+    assert (report["added"], report["kept"], report["reused"], len(report["skipped"])) == (0, 0, 1, 1)
 
 
 def test_wrong_inputs_are_one_clear_line(catalogue: Path, photos: list[Path], samples: Path, tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from index import InvalidFilter
-from index.filters import OPERATORS, compile_filter, parse_filter
+from index import InvalidFilter, parse_filter
+from index.filter_json import field_names
+from index.filters import OPERATORS, compile_filter
 
 COMPARISONS = [one.name for one in OPERATORS if one.operand == "ordered"]
 
@@ -78,6 +79,14 @@ def allowed(database: sqlite3.Connection, where: object) -> list[int]:
         ({"$or": [{"label": "cats"}, {"camera": {"make": {"$exists": True}}}]}, [0, 2, 4]),
         ({"$and": [{"width": {"$gt": 0}}, {"label": "dogs"}]}, [1]),
         ({"$not": {"label": {"$exists": True}}}, [4, 6, 7, 8]),
+        ({"label": {"$prefix": "cat"}}, [0]),
+        ({"label": {"$prefix": "Cats and"}}, [2]),
+        ({"label": {"$prefix": ""}}, [0, 1, 2, 5]),
+        ({"width": {"$prefix": "64"}}, [2]),
+        ({"camera": {"make": {"$prefix": "Can"}}}, [2]),
+        ({"label": {"$not": {"$prefix": "c"}}}, [1, 2, 3, 4, 5, 6, 7, 8]),
+        ({"label": {"$prefix": "%"}}, []),
+        ({"gro\u0308\u00dfe": 2}, [5]),
         ({"width": {"$not": {"$gt": 0}}}, [2, 3, 4, 5, 6, 8]),
         ({"label": {"$in": ["'; DROP TABLE items; --"]}}, []),
         ({"width": 2**70}, []),
@@ -127,6 +136,8 @@ def passes(value: Any, operator: str, operand: Any) -> bool:
     if operator == "$contains":
         within = isinstance(value, list) and any(same(one, operand) for one in value)
         return within or (isinstance(value, str) and isinstance(operand, str) and operand in value)
+    if operator == "$prefix":
+        return isinstance(value, str) and value.startswith(operand)
     if operator == "$in":
         return any(same(value, one) for one in operand)
     if operator == "$eq":
@@ -153,6 +164,8 @@ def some_filter(dice: random.Random, depth: int) -> dict[str, Any]:
             operand = dice.random() < 0.5
         elif operator == "$not":
             operand = {"$gt": 600.0}
+        elif operator == "$prefix":
+            operand = dice.choice(["640", "64", "cat", "", "re"])
         conditions[operator] = operand
     return {dice.choice(["width", "label", "tags", "none"]): conditions}
 
@@ -184,6 +197,7 @@ def deep(levels: int) -> dict[str, Any]:
         ({"$gt": 3}, r'where.\$gt: \$gt is asked of a field, as in {"width": {"\$gt": …}}'),
         ({"$and": {"a": 1}}, r"where.\$and: give a list of filters, at least one"),
         ({"$or": []}, r"where.\$or: give a list of filters, at least one"),
+        ({"width": {"$prefix": 3}}, r"where.width.\$prefix: give a text, not a number"),
         ({"width": {"$gtt": 3}}, r"where.width.\$gtt: there is no operator \$gtt; a field takes \$eq, "),
         (
             {"$or": [{}, {"width": {"$lt": None}}]},
@@ -229,3 +243,8 @@ def test_the_largest_filters_that_are_taken_are_no_trouble_for_sqlite(database: 
     assert allowed(database, {"width": {"$in": list(range(100_000))}}) == [0]
     assert allowed(database, deep(6)) == [0]
     assert allowed(database, deep(7)) == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_the_fields_that_a_filter_asks_of_are_named() -> None:
+    where = {"a": 1, "$or": [{"b": {"c": 2}}, {"$not": {"d": {"$gt": 1}}}], "$not": {"a": 2, "o\u0308": 1}}
+    assert list(field_names(where)) == ["a", "b", "d", "a", "ö"]

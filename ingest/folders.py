@@ -1,0 +1,88 @@
+"""Walk through folders: what is in them, what is left out, and which cannot be read."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+
+# Folders that systems make beside pictures: thumbnails of a NAS, what was thrown away, what an archive of macOS holds.
+JUNK = (
+    "@eaDir",
+    "@tmp",
+    "#recycle",
+    "#snapshot",
+    "@Recycle",
+    "@Recently-Snapshot",
+    "$RECYCLE.BIN",
+    "RECYCLER",
+    "System Volume Information",
+    "__MACOSX",
+)
+_JUNK = frozenset(name.lower() for name in JUNK)
+
+
+@dataclass(slots=True)
+class FolderWalk:
+    """A look through folders. Each is read once, however many links and sources lead to it; hidden ones are passed over.
+
+    Files and folders go by the path that their keys are made of. ``left_out`` has JUNK folders and what ``exclude`` matches:
+    shell patterns of a name or of such a path. ``unreadable`` has the folders that cannot be listed, with the reason.
+    """
+
+    exclude: Sequence[str] = ()
+    left_out: list[Path] = field(default_factory=list)
+    unreadable: list[tuple[Path, str]] = field(default_factory=list)
+    _visited: set[tuple[int, int]] = field(default_factory=set)
+    _links: deque[tuple[Path, Path]] = field(default_factory=deque)
+
+    def files(self, folder: Path, name: Path) -> Iterator[tuple[Path, Path]]:
+        """Yield the files below a folder that goes by ``name``: each file's path, and what it goes by.
+
+        Links to folders are put off until follow_links.
+        """
+        yield from self._walk(folder, name)
+
+    def follow_links(self) -> Iterator[tuple[Path, Path]]:
+        """Yield the files of folders that links lead to, where they were not read by their own names. Call it last."""
+        while self._links:
+            yield from self._walk(*self._links.popleft())
+
+    def leaves_out(self, path: Path) -> bool:
+        """Return whether ``exclude`` matches what a file or folder goes by, and note it if so."""
+        names = (path.name, path.as_posix())
+        if out := any(fnmatch(name, one.rstrip("/")) for one in self.exclude for name in names):
+            self.left_out.append(path)
+        return out
+
+    def _walk(self, folder: Path, name: Path) -> Iterator[tuple[Path, Path]]:
+        def note(error: OSError) -> None:
+            there = name / Path(error.filename).relative_to(folder)
+            self.unreadable.append((there, f"the folder cannot be read ({error.strerror})"))
+
+        for root, folders, files in os.walk(folder, onerror=note):
+            at = name / Path(root).relative_to(folder)
+            status = Path(root).stat()
+            if (identity := (status.st_dev, status.st_ino)) in self._visited:
+                folders.clear()
+                continue
+            self._visited.add(identity)
+            folders[:] = list(self._to_enter(folders, Path(root), at))
+            for file in sorted(files):
+                if not (file.startswith(".") or self.leaves_out(at / file)):
+                    yield Path(root, file), at / file
+
+    def _to_enter(self, folders: list[str], root: Path, at: Path) -> Iterator[str]:
+        """Yield the folders to go into now; links to folders are put off."""
+        for folder in sorted(folders):
+            if folder.startswith(".") or self.leaves_out(at / folder):
+                continue
+            if folder.lower() in _JUNK:
+                self.left_out.append(at / folder)
+            elif (root / folder).is_symlink():
+                self._links.append((root / folder, at / folder))
+            else:
+                yield folder
