@@ -8,14 +8,24 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from index import Catalogue, CatalogueMismatch, CatalogueNotFound, DamagedIndex, open_catalogue, verify_catalogue
+from index import (
+    Catalogue,
+    CatalogueMismatch,
+    CatalogueNotFound,
+    DamagedIndex,
+    Entry,
+    open_catalogue,
+    start_catalogue,
+    verify_catalogue,
+)
 from index.catalogue.database import Reading
 from index.catalogue.files import FORMAT_VERSION
 from model import ExtractorCard
@@ -249,3 +259,19 @@ def test_each_query_leaves_out_its_own_item(opened: Catalogue) -> None:
     found = opened.search(vectors, 5, without=[1, None, 3])
     assert [len(hits) for hits in found] == [5, 5, 5]
     assert [hits[0].item.id == item for item, hits in zip((1, 2, 3), found, strict=True)] == [False, True, False]
+
+
+def test_keys_and_labels_are_compared_in_nfc(tmp_path: Path) -> None:
+    plain, decomposed = "caf\u00e9", "cafe\u0301"
+    writer = start_catalogue(tmp_path / "out", model="m", fingerprint="f", dim=4)
+    entry = Entry(f"{decomposed}.jpg", np.eye(4, dtype=np.float32)[0], {"label": decomposed}, "", b"\xff\xd8", 0, 0)
+    writer.add([entry])
+    writer.add([replace(entry, key=f"{plain}.jpg")])  # the same picture
+    writer.build_index()
+    writer.publish({})
+    with closing(open_catalogue(tmp_path / "out")) as catalogue:
+        assert len(catalogue) == 1
+        for form in (plain, decomposed):
+            assert catalogue.items_by_key([f"{form}.jpg"])[f"{form}.jpg"].key == f"{plain}.jpg"
+            for where in ({"label": form}, {"label": {"$prefix": form}}, {"label": {"$contains": form}}):
+                assert len(catalogue.allow(where)) == 1

@@ -147,6 +147,22 @@ def test_queries_by_picture_and_by_id_mix_in_one_request(server: Server, photos:
     assert server.json("query", as_url).json()["results"][0]["hits"] == by_picture["hits"]
 
 
+def test_base64_is_read_as_clients_write_it_or_its_fault_is_named(server: Server, photos: list[Path]) -> None:
+    data = photos[0].read_bytes()
+    usual = base64.b64encode(data).decode()
+    wrapped = "".join(f"  {usual[at : at + 76]}\r\n" for at in range(0, len(usual), 76))
+    forms = [usual, usual.rstrip("="), base64.urlsafe_b64encode(data).decode(), wrapped, f" {usual}\n"]
+    forms += [base64.urlsafe_b64encode(data).decode().rstrip("="), base64.encodebytes(data).decode()]
+    forms += [base64.b64encode(data + bytes(n)).decode().rstrip("=") for n in range(3)]  # of every length
+    results = server.json("query", {"queries": [{"image": form} for form in forms], "k": 1}).json()["results"]
+    assert [result["hits"][0]["score"] for result in results] == pytest.approx([1] * len(forms), abs=1e-4)
+    bad = server.json("query", {"queries": [{"image": usual.replace("+", " ")}, {"image": usual[:5]}]}).json()[
+        "results"
+    ]
+    assert "blanks in its base64: each was a +" in bad[0]["error"]["message"]
+    assert "is not base64" in bad[1]["error"]["message"]
+
+
 def test_embeddings_are_unit_vectors_and_agree_with_the_search(server: Server, photos: list[Path]) -> None:
     answer = server.post(
         "embed", [("images", photos[0].read_bytes()), ("images", TEXT), ("images", photos[1].read_bytes())], {}
