@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from pathlib import Path
@@ -25,7 +26,13 @@ def usable_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
 
 
 CORES = usable_cores()
+ROOT_PATH = re.compile(r"(?:/[\w~-][\w.~-]*)+", re.ASCII)  # of plain segments: it goes into redirects and the page
 Positive = Annotated[int, Field(ge=1)]
+
+
+def split_list(text: str | None) -> list[str]:
+    """Split a setting that lists several things, with commas or blanks between them."""
+    return (text or "").replace(",", " ").split()
 
 
 class SettingsError(Exception):
@@ -89,6 +96,17 @@ class Settings(BaseModel):
     url_hosts: str | None = Field(None, description="hosts whose URLs may be queries: example.com,*.example.org or *")
     url_seconds: float = Field(5.0, gt=0, description="seconds that fetching a URL may take")
     recall_share: float = Field(0.01, ge=0, le=1, description="share of queries that are answered again, exactly")
+    root_path: str | None = Field(
+        None,
+        description="the path under which a proxy serves this, such as /lens; else what it sends as X-Forwarded-Prefix",
+    )
+    cors_origins: str | None = Field(
+        None,
+        description="sites whose pages may call the API from a browser: https://example.com,https://example.org or *",
+    )
+    keep_alive_seconds: Positive = Field(
+        75, description="seconds for which an idle connection is kept; a load balancer should close its own before"
+    )
     log: Literal["text", "json"] = Field("text", description="how log lines are written: text, or json")
     traces: str | None = Field(None, description="where traces go, by OTLP over HTTP: http://collector:4318/v1/traces")
     trace_share: float = Field(
@@ -107,10 +125,26 @@ class Settings(BaseModel):
     @field_validator("url_hosts")
     @classmethod
     def _are_hosts(cls, hosts: str | None) -> str | None:
-        for entry in (hosts or "").replace(",", " ").split():
+        for entry in split_list(hosts):
             if not re.fullmatch(r"(\*|(\*\.)?[\w-]+(\.[\w-]+)*)(:\d{1,5})?", entry):
                 raise ValueError(f"{entry} is not a host; write example.com, *.example.org, example.com:8443 or *")
         return hosts
+
+    @field_validator("root_path")
+    @classmethod
+    def _is_a_path(cls, path: str | None) -> str | None:
+        path = (path or "").rstrip("/")
+        if path and not ROOT_PATH.fullmatch(path):
+            raise ValueError("write a path such as /lens")
+        return path or None
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, origins: str | None) -> str | None:
+        for origin in split_list(origins):
+            if origin != "*" and not re.fullmatch(r"https?://[^/\s?#@*]+", origin):
+                raise ValueError(f"{origin} is not an origin; write https://example.com, http://localhost:8080 or *")
+        return origins
 
     @field_validator("traces")
     @classmethod
@@ -131,3 +165,15 @@ def read_settings() -> Settings:
         name = PREFIX + "_".join(str(part) for part in first["loc"]).upper()
         why = first["msg"].removeprefix("Value error, ")
         raise SettingsError(f"{name}={first['input']!r} cannot be used: {why[0].lower()}{why[1:]}") from None
+
+
+def unknown_settings() -> list[str]:
+    """Return a line on each variable of the environment that begins like a setting and is none, with what may be meant."""
+    names = [name.upper() for name in Settings.model_fields]
+    lines = []
+    for name in sorted(os.environ):
+        if name.startswith(PREFIX) and (rest := name.removeprefix(PREFIX)) not in names:
+            near = difflib.get_close_matches(rest.upper(), names, 1)
+            meant = f"did you mean {PREFIX}{near[0]}?" if near else "docs/configuration.md lists them all"
+            lines.append(f"{name} is no setting, and is ignored; {meant}")
+    return lines

@@ -12,12 +12,11 @@ from typing import Literal
 import click
 from rich.markup import escape
 
-from commands.console import UserPath, escaped, json_option, print_json, stderr
+from commands.console import UserPath, checked_settings, escaped, json_option, print_json, stderr
 from commands.progress import Bars
 from index import METRICS, Metric, check_place
 from ingest import BuildReport, SourceSamples, build_catalogue, find_sources
 from model import ExtractorCard, Limits, build_extractor
-from settings import read_settings
 
 SHOWN_SKIPS = 10
 
@@ -80,7 +79,7 @@ def build(
       python cli.py build ~/Pictures --out catalogue --model resnet50.tv_in1k --weights resnet50.safetensors
     """
     begun = time.perf_counter()
-    settings = read_settings()
+    settings = checked_settings()
     out = out.resolve()  # a link to a catalogue stays a link
     check_place(out, overwrite=overwrite)
     found = find_sources(sources, exclude)

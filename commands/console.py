@@ -19,7 +19,7 @@ from rich.console import Console
 from index import VectorIndexError
 from ingest import SourceNotFound
 from model import ImageError, ModelError
-from settings import SettingsError
+from settings import Settings, SettingsError, read_settings, unknown_settings
 
 # Unicode's categories of what has no shape of its own: control and format characters, half surrogates, separators of lines.
 HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
@@ -54,6 +54,13 @@ class UserPath(click.Path):
 stderr = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 folder_argument = click.argument("folder", metavar="DIR", type=UserPath())
+
+
+def checked_settings() -> Settings:
+    """Read the settings, and warn of variables that are none; a server warns by itself. Raises SettingsError."""
+    for line in unknown_settings():
+        stderr.print(f"warning: {escaped(line)}")
+    return read_settings()
 
 
 def escaped(text: object) -> str:

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import click
 
-from commands.console import UserPath, escaped, folder_argument, json_option, print_json, stderr
+from commands.console import UserPath, checked_settings, escaped, folder_argument, json_option, print_json, stderr
 from index import parse_filter
 from model import ImageError, Limits, Room, UnreadableImage, open_verified_engine, read_file
 from search import LocalEmbedder, QueryInput, SearchEngine, SearchResult, open_catalogue_with_extractor
 from server.api.schemas import search_answer
-from settings import read_settings
 
 
 @click.command()
@@ -34,7 +33,7 @@ def search(folder: Path, images: tuple[Path, ...], k: int | None, where: str | N
       python cli.py search catalogue a.jpg b.heic --k 3 --json
       python cli.py search catalogue a.jpg --where '{"width": {"$gte": 640}, "label": {"$ne": "cats"}}'
     """
-    settings = read_settings()
+    settings = checked_settings()
     limits = Limits(settings.max_bytes, settings.max_pixels, Room(settings.max_pixels))
     catalogue, card = open_catalogue_with_extractor(folder)
     with closing(catalogue):

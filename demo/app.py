@@ -54,11 +54,12 @@ def _mount(path: str, folder: Path, parts: PageParts) -> Any:
     import gradio
     from fastapi import FastAPI
 
-    from demo.gradio_patches import accept_uploads_only, disable_downloads, disable_tracebacks
+    from demo.gradio_patches import accept_uploads_only, disable_downloads, disable_tracebacks, use_root_path
     from demo.page import CSS, THEME, build_page
 
     disable_downloads()
     disable_tracebacks()
+    use_root_path()
     page = build_page(parts)
     app = gradio.mount_gradio_app(
         FastAPI(openapi_url=None),

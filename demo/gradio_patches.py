@@ -54,6 +54,20 @@ def disable_tracebacks() -> None:
             module.traceback = quiet
 
 
+def use_root_path() -> None:
+    """Have the page link to itself by the request's own path: a proxy may serve it under a prefix.
+
+    Gradio links by a root_path that is stated once for all requests.
+    For gradio 6.31.0; upstream: no issue filed.
+    """
+    get_root_url = gradio.route_utils.get_root_url
+
+    def get_root_url_of(request: Any, route_path: str, root_path: str | None) -> str:
+        return get_root_url(request, route_path, request.scope.get("root_path") or root_path)
+
+    gradio.route_utils.get_root_url = get_root_url_of
+
+
 def accept_uploads_only(page: gradio.Blocks) -> None:
     """Have Gradio check that a file named by a request was uploaded, as it does for a page that ``launch()`` serves.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -33,8 +34,13 @@ from server.runtime.process import (
     shared_folder,
 )
 from server.telemetry import RecallMonitor, metrics
-from settings import SettingsError
+from settings import SettingsError, split_list, unknown_settings
 
+log = logging.getLogger("bentoml.bentolens")
+
+if not is_worker():
+    for line in unknown_settings():
+        log.warning(line)
 if SETTINGS.catalogue is not None and not is_worker():
     try:  # one line here, in place of a worker that dies and is started again
         open_catalogue_with_extractor(SETTINGS.catalogue)[0].close()
@@ -107,4 +113,6 @@ def build_gateway_config() -> GatewayConfig:
         max_body_bytes=SETTINGS.max_request_bytes,
         timeout=SETTINGS.timeout,
         demo=DemoAccess(AUTHENTICATOR, UPLOADS, SETTINGS.max_bytes, kept_bytes) if SETTINGS.demo else None,
+        cors_origins=split_list(SETTINGS.cors_origins),
+        root_path=SETTINGS.root_path,
     )

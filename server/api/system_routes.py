@@ -11,7 +11,7 @@ from typing import Any
 from bentoml._internal.configuration.containers import BentoMLContainer
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
@@ -22,14 +22,17 @@ def system_routes(page: ASGIApp | None, docs: Callable[[], dict[str, Any]]) -> S
     """Return the app of them. It is Starlette's, since BentoML passes requests that it does not know on to one."""
     described = functools.cache(lambda: json.dumps(docs()))
 
-    async def index(_: Request) -> Response:
+    async def index(request: Request) -> Response:
         """Lead to the page, where BentoML's own would load a tag manager and badges from elsewhere."""
         if page:
-            return RedirectResponse("demo/")
+            prefix = request.scope.get("root_path")  # without one, a proxy may still have one that it does not tell
+            return RedirectResponse(f"{prefix}{DEMO.path}/" if prefix else "demo/")
         return PlainTextResponse("BentoLens. The routes are described at /docs.json.\n")
 
-    async def docs_json(_: Request) -> Response:
+    async def docs_json(request: Request) -> Response:
         """Every status, example and key, where BentoML's description has three statuses that are never sent."""
+        if prefix := request.scope.get("root_path"):
+            return JSONResponse({**docs(), "servers": [{"url": prefix}]})
         return Response(described(), media_type="application/json")
 
     async def metrics(_: Request) -> Response:

@@ -77,10 +77,9 @@ class DemoAccess:
             return _form("There is no such key, or it may not read.")
         response = RedirectResponse("./", 303)
         secure = scope["scheme"] == "https" or headers.get("x-forwarded-proto", "").lower().startswith("https")
+        path = scope.get("root_path", "") + DEMO.path
         # Lax: a link leads to the page, and no other site's page can make this browser ask anything in its name.
-        response.set_cookie(
-            COOKIE, kept, SIGNED_IN_SECONDS, path=DEMO.path, secure=secure, httponly=True, samesite="lax"
-        )
+        response.set_cookie(COOKIE, kept, SIGNED_IN_SECONDS, path=path, secure=secure, httponly=True, samesite="lax")
         return response
 
     def _knows(self, headers: Mapping[str, str]) -> bool:

@@ -1,16 +1,19 @@
 """ASGI middleware around all routes: the gateway, and access control, its innermost part.
 
-``Gateway`` puts three together, outermost first: ``RequestLog`` (request ids, metrics, log), ``ErrorResponses`` (typed
-errors) and ``AccessControl`` (routes, keys, rates and the bytes of bodies).
+``Gateway`` puts them together, outermost first: ``RequestLog`` (request ids, metrics, log), Starlette's ``CORSMiddleware``
+where it is asked for, ``ErrorResponses`` (typed errors) and ``AccessControl`` (routes, keys, rates and the bytes of bodies).
+Between them and the routes a proxy's path prefix is put aside.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.errors import NO_ROUTE, TIMED_OUT, WRONG_MEDIA, RequestError
@@ -20,6 +23,7 @@ from server.gateway.auth import Authenticator
 from server.gateway.body_budget import BodyBudget
 from server.gateway.demo_access import DemoAccess, cookie_of
 from server.gateway.error_responses import ErrorResponses
+from server.gateway.prefix import JoinPrefix, split_prefix
 from server.gateway.rate_limit import RateLimiter
 from server.gateway.request_log import RequestLog
 from server.telemetry import current_request
@@ -30,6 +34,7 @@ class GatewayConfig:
     """What the gateway goes by: who may ask and how much, the bodies' budget and limit, and the page's own access.
 
     ``demo`` is None where there is no page; a request that uploads to it is cancelled after ``timeout`` seconds.
+    ``cors_origins`` are sites whose pages may call the API; ``root_path`` is the path prefix of a proxy.
     """
 
     authenticator: Authenticator
@@ -38,15 +43,27 @@ class GatewayConfig:
     max_body_bytes: int
     timeout: int
     demo: DemoAccess | None = None
+    cors_origins: Sequence[str] = ()
+    root_path: str | None = None
     routes: tuple[Route, ...] = ROUTES
 
 
 class Gateway:
-    """The three middlewares around an app; a websocket is refused, as no route uses one."""
+    """The middlewares around an app; a websocket is refused, as no route uses one."""
 
     def __init__(self, app: ASGIApp, config: GatewayConfig) -> None:
         self._app = app
-        self._http = RequestLog(ErrorResponses(AccessControl(app, config)))
+        self._root_path = config.root_path
+        inner: ASGIApp = ErrorResponses(AccessControl(JoinPrefix(app), config))
+        if config.cors_origins:
+            inner = CORSMiddleware(
+                inner,
+                allow_origins=config.cors_origins,
+                allow_methods=("GET", "POST"),
+                allow_headers=("Authorization", "Content-Type", "X-API-Key", "X-Request-ID", "traceparent"),
+                expose_headers=("X-Request-ID", "Retry-After", "Server-Timing"),
+            )
+        self._http = RequestLog(inner)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -54,7 +71,7 @@ class Gateway:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
-            await self._http(scope, receive, send)
+            await self._http(split_prefix(scope, self._root_path), receive, send)
 
 
 class AccessControl:
@@ -72,6 +89,8 @@ class AccessControl:
         request.route = route.path
         if "bentoml" in headers.get("content-type", ""):  # ways that BentoML's services talk with each other
             raise RequestError(WRONG_MEDIA, "no route takes BentoML's own media types")
+        if (encoding := headers.get("content-encoding", "identity").strip().lower()) not in ("", "identity"):
+            raise RequestError(WRONG_MEDIA, f"the body is encoded ({encoding[:40]!a}); send it as it is, uncompressed")
         # The API's routes heed their time themselves, and answers of the page may be streams, which last.
         seconds = self._config.timeout if route is DEMO and scope["method"] == "POST" else None
         try:

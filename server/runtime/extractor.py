@@ -34,7 +34,7 @@ from server.runtime.patches.bentoml import (
     restart_dead_workers,
     separate_metrics_folder,
 )
-from server.runtime.patches.uvicorn import limit_request_heads
+from server.runtime.patches.uvicorn import ignore_upgrades, limit_request_heads, set_keep_alive
 from server.runtime.process import finish_startup
 from server.runtime.shutdown import install_graceful_shutdown
 from server.telemetry import configure_logging
@@ -44,7 +44,10 @@ configure_logging(SETTINGS.log)
 if is_worker():
     disable_bentoml_timeout()
     disable_batch_wait()
+    ignore_upgrades()
     limit_request_heads()
+    if argument("--service-name") == HTTP_SERVICE:
+        set_keep_alive(SETTINGS.keep_alive_seconds)
 else:
     forget_shared_folder()
     restart_dead_workers()

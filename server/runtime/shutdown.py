@@ -141,7 +141,7 @@ async def _answer_all(server: uvicorn.Server) -> None:
                     continue
             else:
                 idle_since.pop(connection, None)
-                streams = cycle.response_started and cycle.scope["path"].startswith("/demo/")
+                streams = cycle.response_started and "/demo/" in cycle.scope["path"]
                 waiting |= not streams or clock() - start < STREAM_SECONDS
             connection.shutdown()  # closes it if it is idle, and else when its answer is sent
         await asyncio.sleep(TICK)

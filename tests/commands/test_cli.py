@@ -70,6 +70,12 @@ def test_a_process_prints_and_exits_as_it_does_here(catalogue: Path, photos: lis
     assert run_process("nonsense").returncode == 2
 
 
+def test_a_setting_that_does_not_exist_is_warned_of(catalogue: Path, photos: list[Path]) -> None:
+    done = run("search", catalogue, photos[0], LENS_MAX_IMAGE="3")
+    assert done.exit_code == 0
+    assert "warning: LENS_MAX_IMAGE is no setting, and is ignored; did you mean LENS_MAX_IMAGES?" in done.stderr
+
+
 def test_search_json_is_what_the_server_answers(catalogue: Path, photos: list[Path], server: Server) -> None:
     printed = json.loads(run("search", catalogue, photos[0], photos[1], "--k", 4, "--json").stdout)
     answer = server.search(photos[0].read_bytes(), photos[1].read_bytes(), k=4).json()

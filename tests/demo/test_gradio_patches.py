@@ -83,3 +83,17 @@ def test_accept_uploads_only_is_still_needed() -> None:
     assert "has_launched" in inspect.getsource(gradio.processing_utils) + inspect.getsource(gradio.blocks)
     gradio_patches.accept_uploads_only(page)
     assert page.has_launched
+
+
+def test_use_root_path_is_still_needed() -> None:
+    code = """
+import fastapi, gradio.route_utils, sys
+request = fastapi.Request({
+    "type": "http", "method": "GET", "scheme": "http", "server": ("h", 80), "query_string": b"",
+    "headers": [(b"host", b"h"), (b"x-forwarded-prefix", b"/lens")], "path": "/lens/demo/x", "root_path": "/lens/demo",
+})
+sys.stderr.write(gradio.route_utils.get_root_url(request, "/x", "/demo"))
+"""
+    assert unpatched(code) == "http://h/demo"
+    patch = "from demo.gradio_patches import use_root_path; use_root_path()\n"
+    assert unpatched(patch + code) == "http://h/lens/demo"

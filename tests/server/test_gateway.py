@@ -19,7 +19,7 @@ from server.api.errors import NOT_READY, RequestError
 from server.api.routes import ROUTES, Route
 from server.gateway import Authenticator, BodyBudget, DemoAccess, Gateway, GatewayConfig, RateLimiter
 from server.telemetry import current_request
-from settings import Settings
+from settings import Settings, split_list
 
 READER, WRITER = "reader-0123456789abcdef", "writer-0123456789abcdef"
 KEYS = f"shop read {READER} 5; importer write {WRITER}"
@@ -45,21 +45,27 @@ class App:
         await response(scope, receive, send)
 
 
-def ask(app: App, *requests: tuple[str, str, dict[str, Any]], folder: Path, **settings: Any) -> list[httpx.Response]:
-    """Send requests through the gateway, from this machine."""
+def config_of(folder: Path, **settings: Any) -> GatewayConfig:
+    """A gateway's config with a small limit."""
     authenticator = Authenticator(Settings(**settings))
-    config = GatewayConfig(
+    return GatewayConfig(
         authenticator=authenticator,
         rate_limiter=RateLimiter(folder / "rates"),
         body_budget=BodyBudget(10 * LIMIT, GAUGE),
         max_body_bytes=LIMIT,
         timeout=5,
         demo=DemoAccess(authenticator, folder, 100, 10**6),
+        cors_origins=split_list(settings.get("cors_origins")),
+        root_path=settings.get("root_path"),
         routes=(*ROUTES, ADD),
     )
 
+
+def ask(app: App, *requests: tuple[str, str, dict[str, Any]], folder: Path, **settings: Any) -> list[httpx.Response]:
+    """Send requests through the gateway, from this machine."""
+
     async def send() -> list[httpx.Response]:
-        transport = httpx.ASGITransport(Gateway(app, config), raise_app_exceptions=False)
+        transport = httpx.ASGITransport(Gateway(app, config_of(folder, **settings)), raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost:3000") as client:
             return [await client.request(method, path, **more) for method, path, more in requests]
 
@@ -206,7 +212,7 @@ def test_bentomls_own_media_types_and_websockets_are_refused(tmp_path: Path) -> 
     async def receive() -> Any:
         raise AssertionError("nothing is read")
 
-    asyncio.run(Gateway(App(), None)({"type": "websocket"}, receive, send))  # type: ignore[arg-type]
+    asyncio.run(Gateway(App(), config_of(tmp_path))({"type": "websocket"}, receive, send))
     assert sent == [{"type": "websocket.close", "code": 1008}]
 
 

@@ -167,6 +167,29 @@ def test_limit_request_heads_is_still_needed() -> None:
     assert not re.search(r"header_timeout|h11_max_incomplete|max_header|431", source)
 
 
+def test_ignore_upgrades_is_still_needed() -> None:
+    # tests/server/test_connections.py has what the patch does; here, that a body after an upgrade's head is not one.
+    code = """
+import httptools
+class Heard:
+    def on_body(self, body):
+        print("a body")
+parser = httptools.HttpRequestParser(Heard())
+try:
+    parser.feed_data(b"POST / HTTP/1.1\\r\\nConnection: Upgrade\\r\\nUpgrade: h2c\\r\\nContent-Length: 2\\r\\n\\r\\nhi")
+except httptools.HttpParserUpgrade:
+    print("an upgrade")
+"""
+    assert unpatched(code) == "an upgrade"
+
+
+def test_set_keep_alive_is_still_needed() -> None:
+    from _bentoml_impl.server.serving import create_dependency_watcher
+
+    assert "timeout_keep_alive" not in inspect.signature(create_dependency_watcher).parameters
+    assert uvicorn.Config(lambda: None).timeout_keep_alive == 5
+
+
 def test_drain_before_shutdown_is_still_needed() -> None:
     source = inspect.getsource(uvicorn.Server.shutdown)
     assert "connection.shutdown()" in source, "idle connections are no longer closed at once"

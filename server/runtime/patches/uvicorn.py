@@ -7,6 +7,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -85,6 +86,90 @@ def limit_request_heads() -> None:
         data_received,
     )
     protocol.on_message_begin, protocol.on_headers_complete = on_message_begin, on_headers_complete
+
+
+class _RequestParser(httptools.HttpRequestParser):
+    """Parses a request that asks for an upgrade as if it did not: its head is parsed again without those headers."""
+
+    def __init__(self, protocol: Any) -> None:
+        super().__init__(protocol)
+        self.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        self.protocol = protocol
+
+    @property
+    def asks_for_upgrade(self) -> bool:
+        """Whether the head that is there is to be parsed again; CONNECT, which counts as an upgrade too, is not."""
+        return bool(self.should_upgrade()) and self.get_method() != b"CONNECT"
+
+    def feed_data(self, data: Any) -> None:
+        """Parse some bytes, with as many requests in them as there are."""
+        parser, feed = self, super().feed_data
+        while True:
+            try:
+                return feed(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                if not parser.asks_for_upgrade:
+                    raise
+                data = parser.head_without_upgrade() + data[upgrade.args[0] :]
+                parser = self.protocol.parser = _RequestParser(self.protocol)
+                feed = super(_RequestParser, parser).feed_data
+
+    def head_without_upgrade(self) -> bytes:
+        """Return the head that was parsed, without what asks for an upgrade."""
+        kept = []
+        for name, value in self.protocol.headers:
+            if name == b"connection":
+                tokens = [token.strip() for token in value.split(b",")]
+                value = b", ".join(one for one in tokens if one.lower() not in (b"upgrade", b"http2-settings"))
+            if name not in (b"upgrade", b"http2-settings"):
+                kept.append(name + b": " + value)
+        version = self.get_http_version().encode()
+        line = self.get_method() + b" " + self.protocol.url + b" HTTP/" + version
+        return b"\r\n".join([line, *kept, b"", b""])
+
+
+def ignore_upgrades() -> None:
+    """Answer a request that asks for another protocol (h2c, a websocket) as the HTTP request that it is, body and all.
+
+    httptools takes the body of such a request for the other protocol, so that uvicorn reads it as empty. Java's HttpClient
+    asks for h2c by default. Call it before limit_request_heads, whose counts then go by the head that is parsed again.
+    For uvicorn 0.54.0; upstream: https://github.com/encode/uvicorn/issues/1501
+    """
+    protocol: Any = HttpToolsProtocol
+    make, headers_complete, message_complete = (
+        protocol.__init__,
+        protocol.on_headers_complete,
+        protocol.on_message_complete,
+    )
+
+    def init(self: Any, *arguments: Any, **options: Any) -> None:
+        make(self, *arguments, **options)
+        self.parser = _RequestParser(self)
+
+    def on_headers_complete(self: Any) -> None:
+        if not self.parser.asks_for_upgrade:
+            headers_complete(self)
+
+    def on_message_complete(self: Any) -> None:
+        if not self.parser.asks_for_upgrade:
+            message_complete(self)
+
+    protocol.__init__ = init
+    protocol.on_headers_complete, protocol.on_message_complete = on_headers_complete, on_message_complete
+
+
+def set_keep_alive(seconds: int) -> None:
+    """Keep an idle connection for some seconds: uvicorn's 5 are fewer than a load balancer's 60, which then sends a 502.
+
+    For uvicorn 0.54.0; upstream: an option of its own, which BentoML sets for all of its services at once.
+    """
+    make: Any = HttpToolsProtocol.__init__
+
+    def init(self: Any, *arguments: Any, **options: Any) -> None:
+        make(self, *arguments, **options)
+        self.timeout_keep_alive = seconds
+
+    HttpToolsProtocol.__init__ = init  # type: ignore[method-assign]
 
 
 Shutdown = Callable[[uvicorn.Server, list[socket.socket]], Awaitable[None]]
