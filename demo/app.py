@@ -65,7 +65,6 @@ def _mount(path: str, folder: Path, parts: PageParts) -> Any:
         FastAPI(openapi_url=None),
         page,
         path=path,
-        root_path=path,
         max_file_size=parts.max_bytes,
         theme=THEME,
         css=CSS,
