@@ -11,8 +11,9 @@ from server.runtime.extractor import HTTP_SERVICE, Extractor  # isort: skip
 import bentoml
 from starlette.exceptions import HTTPException
 
-from model import ImageTooLarge
-from search import ItemQuery, QueryInput
+from index import VectorIndexError
+from model import ImageTooLarge, ModelError
+from search import ItemQuery, QueryInput, SearchEngine
 from server.api.errors import RequestError
 from server.api.parsing import read_json, read_multipart
 from server.api.requests import ItemsFields, NoFields, QueryFields, QueryOne, SearchFields, check_counts
@@ -20,8 +21,8 @@ from server.api.responses import serve_route
 from server.api.routes import EMBED, ITEMS_GET, QUERY, SEARCH
 from server.api.schemas import EmbedAnswer, ItemsAnswer, SearchAnswer, embed_answer, items_answer, search_answer
 from server.application import (
+    EngineOpener,
     begin_serving,
-    build_engine,
     build_fetcher,
     build_gateway_config,
     build_system_routes,
@@ -50,13 +51,21 @@ class ImageSearch:
 
     def __init__(self) -> None:
         self._client = ExtractorClient(lambda: self.extractor)
-        self._engine = build_engine(self._client)
+        self._opener = EngineOpener(self._client)
         self._fetcher = build_fetcher()
         begin_serving()
 
+    @property
+    def _engine(self) -> SearchEngine:
+        return self._opener.get()
+
     async def __is_ready__(self) -> bool:
-        """Answer /readyz: 503 with the reason while the Extractor cannot be used."""
-        if fault := await self._client.fault():
+        """Answer /readyz: 503 with the reason while the catalogue or the Extractor cannot be used."""
+        try:
+            fault = await self._engine.fault() or await self._client.fault()
+        except (VectorIndexError, ModelError) as error:
+            fault = str(error)
+        if fault:
             raise HTTPException(503, fault)
         return True
 

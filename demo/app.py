@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from demo.interface import PageParts
@@ -32,6 +33,9 @@ class LazyPage:
         self._parts = parts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._parts is None:
+            await PlainTextResponse("The catalogue cannot be searched; /readyz says why.\n", 503)(scope, receive, send)
+            return
         async with self._building:
             if self._app is None:
                 self._app = await self._build()

@@ -109,6 +109,10 @@ class SearchEngine:
         info = self._catalogue.info
         return SearchResult(results, info.generation, info.model, timings, hint)
 
+    async def fault(self) -> str | None:
+        """Return why the catalogue cannot be searched any more, or None."""
+        return await asyncio.to_thread(self._catalogue.fault)
+
     async def embed(self, pictures: Sequence[bytes]) -> EmbedResult:
         """Embed each picture, in order. Raises EmbedderUnavailable, and what the admission refuses with."""
         embeddings, timings = await self._embed(pictures)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
 from starlette.applications import Starlette
 
 from demo import LazyPage
-from index import VectorIndexError, load_kernel_later
+from index import CatalogueNotFound, VectorIndexError, load_kernel_later
 from model import Limits, ModelError, Room
 from search import Embedder, SearchEngine, open_catalogue_with_extractor
 from server.api.demo_adapter import DemoAdapter
@@ -58,6 +59,7 @@ PAGE = LazyPage(DEMO.path, UPLOADS)
 BODY_BUDGET = BodyBudget(
     max(SETTINGS.max_request_bytes, SETTINGS.max_held_bytes // SETTINGS.workers), metrics.REQUEST_BODY_BYTES
 )
+REOPEN_SECONDS = 5.0
 KERNEL_SECONDS = 1.0  # after the start, when the first request has its answer and the page is not yet asked for
 
 
@@ -81,6 +83,35 @@ def build_engine(embedder: Embedder) -> SearchEngine:
     metrics.GENERATION.set(catalogue.info.generation)
     metrics.ITEMS.set(catalogue.info.count)
     return engine
+
+
+class EngineOpener:
+    """Opens the search engine, again after some seconds where it could not: a worker that dies could not say why."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self._engine: SearchEngine | None = None
+        self._error: Exception | None = None
+        self._next_try = 0.0
+        self._try()
+
+    def get(self) -> SearchEngine:
+        """Return the engine. Raises VectorIndexError or ModelError: why there is none."""
+        if self._engine is None and time.monotonic() >= self._next_try:
+            self._try()
+        if self._engine is None:
+            assert self._error is not None
+            raise self._error
+        return self._engine
+
+    def _try(self) -> None:
+        self._next_try = time.monotonic() + REOPEN_SECONDS
+        try:
+            self._engine = build_engine(self._embedder)
+        except (VectorIndexError, ModelError, OSError) as error:
+            if str(error) != str(self._error):
+                log.error("the catalogue cannot be served: %s", error)
+            self._error = error if not isinstance(error, OSError) else CatalogueNotFound(str(error))
 
 
 def build_fetcher() -> UrlFetcher:

@@ -87,6 +87,8 @@ class Catalogue:
         self._database = database
         # A filter may look at every item: it must not hold up those who only want to know what their hits are called.
         self._filtered = Reading(open_database(folder))
+        paths = [folder / name for name in (DATABASE, info.base, codes_file(info.base))]
+        self._files = {path: (path.stat().st_ino, path.stat().st_size) for path in paths}
         self._allowed = functools.lru_cache(KEPT_FILTERS)(self._read_allowed)
 
     @property
@@ -96,6 +98,21 @@ class Catalogue:
 
     def __len__(self) -> int:
         return self.info.count
+
+    def fault(self) -> str | None:
+        """Return why the files can no longer be read, or None: they are gone, or were cut short. It costs little."""
+        try:
+            for path, (number, size) in self._files.items():
+                now = path.stat()
+                if now.st_ino == number and now.st_size < size:  # another file is another catalogue, to be opened later
+                    return f"{path} was cut short from {size:,} to {now.st_size:,} bytes; restore it, and start again"
+            self._select("id", [1])
+            self._filtered.query("SELECT 1 FROM items LIMIT 1")
+        except OSError as error:
+            return f"the catalogue's files are gone ({error.filename}: {error.strerror}); restore them, and start again"
+        except DamagedIndex as error:
+            return str(error)
+        return None
 
     def check_made_with(self, fingerprint: str) -> None:
         """Raise CatalogueMismatch unless the extractor with this fingerprint made this catalogue's vectors."""

@@ -109,6 +109,7 @@ NOT_READY = _kind(
     EmbedderUnavailable,
     retry_after=2,
 )
+STARTING = _kind("not_started", HTTPStatus.SERVICE_UNAVAILABLE, "try again in a few seconds; the log says why")
 TIMED_OUT = _kind("timed_out", HTTPStatus.SERVICE_UNAVAILABLE, "try again later, or with fewer pictures in one request")
 DAMAGED = _kind(
     "catalogue_damaged", HTTPStatus.SERVICE_UNAVAILABLE, "the operator must restore the catalogue", DamagedIndex

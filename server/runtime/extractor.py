@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import os
+import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -26,7 +29,18 @@ def _open_early() -> Future[Engine]:
     return opener.submit(open_verified_engine, catalogue_folder() / "extractor", SETTINGS.engine, threads)
 
 
+@functools.cache
+def warn_without_metrics() -> None:
+    """Say, once, that there is no room for this process's metrics."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    log.warning("the disk of %s is full: serving goes on, but new metrics of this process are not seen", folder)
+
+
 _EARLY = _open_early() if argument("--service-name") == "Extractor" else None
+
+from server.runtime.patches.prometheus import allocate_metrics_files
+
+allocate_metrics_files(warn_without_metrics)  # before any module makes a metric
 
 from server.runtime.patches.bentoml import (
     disable_batch_wait,
@@ -35,13 +49,17 @@ from server.runtime.patches.bentoml import (
     separate_metrics_folder,
 )
 from server.runtime.patches.uvicorn import ignore_upgrades, limit_request_heads, set_keep_alive
-from server.runtime.process import finish_startup
+from server.runtime.process import METRICS, end_with_parent, finish_startup
 from server.runtime.shutdown import install_graceful_shutdown
-from server.telemetry import configure_logging
+from server.runtime.supervisor import STOP_MARGIN, supervise
+from server.telemetry import configure_logging, queue_output
 
 install_graceful_shutdown(HTTP_SERVICE, SETTINGS.shutdown_seconds)
 configure_logging(SETTINGS.log)
+if is_worker() or "serve" in sys.argv:  # and not where bentoml builds
+    queue_output()
 if is_worker():
+    end_with_parent(SETTINGS.shutdown_seconds + STOP_MARGIN)
     disable_bentoml_timeout()
     disable_batch_wait()
     ignore_upgrades()
@@ -51,7 +69,8 @@ if is_worker():
 else:
     forget_shared_folder()
     restart_dead_workers()
-    separate_metrics_folder(lambda: shared_folder() / "metrics")
+    separate_metrics_folder(lambda: shared_folder() / METRICS)
+    supervise(HTTP_SERVICE, SETTINGS.shutdown_seconds, shared_folder())
 
 
 def row_type(dim: int) -> np.dtype[np.void]:

@@ -7,8 +7,11 @@ import ctypes
 import gc
 import os
 import shutil
+import signal
 import sys
 import tempfile
+import threading
+import time
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -16,8 +19,10 @@ from pathlib import Path
 import psutil
 
 SHARED = "BENTOLENS_SHARED"
+METRICS = "metrics"  # the folder of the metrics in the shared one
 M_MMAP_THRESHOLD = -3  # of malloc.h
 LARGE_BYTES = 4 * 2**20
+PARENT_SECONDS = 0.25  # between looks at whether the parent is still there
 
 
 def argument(name: str) -> str | None:
@@ -31,9 +36,19 @@ def is_worker() -> bool:
 
 
 def finish_startup() -> None:
-    """Exempt what there is now from garbage collection, and collect what requests leave behind as usual: see bootstrap."""
+    """Exempt what there is now from garbage collection, and collect what requests leave behind as usual: see bootstrap.
+
+    The parent is told that this worker has started.
+    """
     gc.freeze()
     gc.set_threshold(700, 10, 10)
+    with suppress(OSError):  # the disk is full
+        started_mark(shared_folder(), os.getpid()).touch()
+
+
+def started_mark(folder: Path, pid: int) -> Path:
+    """Return the file that is there once the worker with a pid has started, in the folder that all processes share."""
+    return folder / f"started-{pid}"
 
 
 def shared_folder() -> Path:
@@ -61,3 +76,17 @@ def remove_dead_worker_metrics() -> None:
         with suppress(ValueError, OSError):
             if not psutil.pid_exists(int(file.stem.rpartition("_")[2])):
                 file.unlink()
+
+
+def end_with_parent(seconds: float) -> None:
+    """Have this worker stop when the process that started it is gone, and end after some seconds whatever hangs."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_SECONDS)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(seconds)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()

@@ -2,6 +2,7 @@
 
 from server.telemetry import metrics
 from server.telemetry.context import RequestContext, begin_request, current_request
+from server.telemetry.log_queue import queue_output
 from server.telemetry.logs import configure_logging
 from server.telemetry.recall_monitor import RecallMonitor
 
@@ -12,4 +13,5 @@ __all__ = [
     "configure_logging",
     "current_request",
     "metrics",
+    "queue_output",
 ]

@@ -23,6 +23,8 @@ from bentoml._internal.marshal.dispatcher import Optimizer
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from server.runtime.patches import bentoml as bentoml_patches
+from server.runtime.patches import circus as circus_patches
+from server.runtime.patches import prometheus as prometheus_patches
 from server.runtime.patches import uvicorn as uvicorn_patches
 from tests.serving import ROOT
 
@@ -39,7 +41,12 @@ def patches(module: ModuleType) -> dict[str, Callable[..., Any]]:
 
 ALL = [
     (package, name, function)
-    for package, module in (("bentoml", bentoml_patches), ("uvicorn", uvicorn_patches))
+    for package, module in (
+        ("bentoml", bentoml_patches),
+        ("kantoku", circus_patches),
+        ("prometheus_client", prometheus_patches),
+        ("uvicorn", uvicorn_patches),
+    )
     for name, function in patches(module).items()
 ]
 
@@ -211,3 +218,32 @@ def test_drain_before_shutdown_is_still_needed() -> None:
     finally:
         uvicorn.Server.shutdown = before  # type: ignore[method-assign]
     assert (calls, server.config.timeout_graceful_shutdown) == (["drained", "shut down"], 1)
+
+
+def test_limit_stop_is_still_needed() -> None:
+    import bentoml.serving
+
+    assert "graceful_timeout=86400" in inspect.getsource(bentoml.serving.create_watcher)
+
+
+def test_stop_on_hangup_is_still_needed() -> None:
+    from circus.sighandler import SysHandler
+
+    assert "self.reload()" in inspect.getsource(SysHandler.handle_hup)
+
+
+def test_call_on_death_is_still_needed() -> None:
+    from circus.watcher import Watcher
+
+    source = inspect.getsource(Watcher)
+    assert 'self.notify_event("reap", msg)' in source
+    assert "not_before" not in source
+    assert "backoff" not in source
+
+
+def test_allocate_metrics_files_is_still_needed() -> None:
+    from prometheus_client.mmap_dict import MmapedDict
+
+    source = inspect.getsource(MmapedDict)
+    assert "truncate" in source
+    assert "fallocate" not in source

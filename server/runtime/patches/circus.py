@@ -1,0 +1,80 @@
+"""Changes made to circus (kantoku 0.18.3), with their reasons; tests/server/test_patches.py fails when one is not needed."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+def limit_stop(seconds: float) -> None:
+    """Kill a worker that has not ended some seconds after it was told to: in the process that starts the workers.
+
+    BentoML gives each of them a day, so that one that hangs (or is stopped by SIGSTOP) keeps the service from ending.
+    For kantoku 0.18.3; upstream: an option of its own, which BentoML sets to 86400.
+    """
+    from circus.watcher import Watcher
+
+    make = Watcher.__init__
+
+    def init(self: Any, *arguments: Any, **options: Any) -> None:
+        make(self, *arguments, **options | {"graceful_timeout": seconds})
+
+    Watcher.__init__ = init
+
+
+def stop_on_hangup() -> None:
+    """End on SIGHUP, which a terminal sends that closes, as on SIGTERM; unless it was ignored before, as nohup has it.
+
+    circus takes it as a wish to start all workers again.
+    For kantoku 0.18.3; upstream: as circus means it, no issue filed.
+    """
+    from circus.sighandler import SysHandler
+
+    def handle_hup(self: Any) -> None:
+        if self._old.get(signal.SIGHUP) is not signal.SIG_IGN:
+            self.handle_term()
+
+    SysHandler.handle_hup = handle_hup
+
+
+class Death(NamedTuple):
+    """A worker that has ended by itself: ``code`` is its exit code, or the negative number of the signal that ended it.
+
+    ``others`` is how many workers of its service still run, ``sockets`` those that they listen on.
+    """
+
+    service: str
+    pid: int
+    code: int
+    others: int
+    sockets: list[socket.socket]
+
+
+def call_on_death(on_death: Callable[[Death], float]) -> None:
+    """Call ``on_death`` when a worker has ended by itself, and wait as many seconds as it says before another is started.
+
+    circus says nothing of a death, and starts the next one at once, for as long as it takes.
+    For kantoku 0.18.3; upstream: its flapping plugin needs circusd, no issue filed.
+    """
+    from circus.watcher import Watcher
+    from tornado import gen
+
+    notify, spawn = Watcher.notify_event, Watcher.spawn_processes
+
+    def notify_event(self: Any, topic: str, message: dict[str, Any]) -> None:
+        if topic == "reap" and not self.is_stopping() and not self.is_stopped():
+            service = self.args[self.args.index("--service-name") + 1]
+            sockets = [one for one in self.sockets.values() if one.family != socket.AF_UNIX]
+            death = Death(service, message["process_pid"], message["exit_code"], len(self.processes), sockets)
+            self.not_before = time.monotonic() + on_death(death)
+        notify(self, topic, message)
+
+    def spawn_processes(self: Any) -> Any:
+        if time.monotonic() < getattr(self, "not_before", 0.0):
+            return gen.maybe_future(None)
+        return spawn(self)
+
+    Watcher.notify_event, Watcher.spawn_processes = notify_event, spawn_processes
