@@ -11,7 +11,7 @@ from server.runtime.extractor import HTTP_SERVICE, Extractor  # isort: skip
 import bentoml
 from starlette.exceptions import HTTPException
 
-from index import VectorIndexError
+from index import DamagedIndex, VectorIndexError
 from model import ImageTooLarge, ModelError
 from search import ItemQuery, QueryInput, SearchEngine
 from server.api.errors import RequestError
@@ -62,10 +62,12 @@ class ImageSearch:
     async def __is_ready__(self) -> bool:
         """Answer /readyz: 503 with the reason while the catalogue or the Extractor cannot be used."""
         try:
-            fault = await self._engine.fault() or await self._client.fault()
+            if fault := await self._engine.fault():
+                raise DamagedIndex(fault)
         except (VectorIndexError, ModelError) as error:
-            fault = str(error)
-        if fault:
+            current_request().error = error
+            raise HTTPException(503) from None
+        if fault := await self._client.fault():
             raise HTTPException(503, fault)
         return True
 

@@ -58,7 +58,13 @@ def _mount(path: str, folder: Path, parts: PageParts) -> Any:
     import gradio
     from fastapi import FastAPI
 
-    from demo.gradio_patches import accept_uploads_only, disable_downloads, disable_tracebacks, use_root_path
+    from demo.gradio_patches import (
+        accept_uploads_only,
+        disable_downloads,
+        disable_tracebacks,
+        start_no_queue,
+        use_root_path,
+    )
     from demo.page import CSS, THEME, build_page
 
     disable_downloads()
@@ -77,4 +83,5 @@ def _mount(path: str, folder: Path, parts: PageParts) -> Any:
         ssr_mode=False,
     )
     accept_uploads_only(page)
+    start_no_queue(page)
     return app

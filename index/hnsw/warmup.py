@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import subprocess
@@ -20,6 +21,7 @@ from index.hnsw.mapped_index import open_index
 from index.row_mask import allow_rows
 
 DIM = 4
+log = logging.getLogger("bentoml.bentolens")
 
 
 def warm_kernels() -> None:
@@ -76,8 +78,11 @@ def load_kernel_later(seconds: float) -> None:
     hold_kernel_back()
 
     def load() -> None:
-        with loading_kernel():
-            warm_kernels()
+        try:
+            with loading_kernel():
+                warm_kernels()
+        except OSError as error:  # no room for a temporary file: the first search loads it
+            log.warning("the search kernel was not loaded ahead (%s)", error)
 
     timer = threading.Timer(seconds, load)
     timer.daemon = True

@@ -87,14 +87,14 @@ def _is_untyped_error(scope: Scope, request: RequestContext, status: int) -> boo
         return False
     if request.route == DEMO.path:
         # Gradio answers 500 to events that no script of the page sends.
-        return request.body_error is not None or (status == 500 and scope["path"].startswith(EVENTS))
+        return request.error is not None or (status == 500 and scope["path"].startswith(EVENTS))
     return status >= 400
 
 
 def _name_error(scope: Scope, request: RequestContext, status: int, text: bytes) -> Exception:
     """Return the named error for a response that has none."""
-    if request.body_error:
-        return request.body_error
+    if request.error:
+        return request.error
     if request.route == DEMO.path:  # its handlers have their own errors, so that this is the caller's
         return RequestError(BAD_REQUEST, "this is not what the page sends")
     if status == 405:

@@ -116,7 +116,7 @@ class AccessControl:
             try:
                 return await bounded()
             except RequestError as error:  # its reader may answer with words of its own
-                current_request().body_error = error
+                current_request().error = error
                 raise
 
         async def send_releasing(message: Message) -> None:

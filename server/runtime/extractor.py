@@ -48,11 +48,11 @@ from server.runtime.patches.bentoml import (
     restart_dead_workers,
     separate_metrics_folder,
 )
-from server.runtime.patches.uvicorn import ignore_upgrades, limit_request_heads, set_keep_alive
-from server.runtime.process import METRICS, end_with_parent, finish_startup
+from server.runtime.patches.uvicorn import ignore_upgrades, limit_connections, limit_request_heads, set_keep_alive
+from server.runtime.process import METRICS, end_with_parent, finish_startup, most_connections
 from server.runtime.shutdown import install_graceful_shutdown
 from server.runtime.supervisor import STOP_MARGIN, supervise
-from server.telemetry import configure_logging, queue_output
+from server.telemetry import RefusalLog, configure_logging, queue_output
 
 install_graceful_shutdown(HTTP_SERVICE, SETTINGS.shutdown_seconds)
 configure_logging(SETTINGS.log)
@@ -66,6 +66,7 @@ if is_worker():
     limit_request_heads()
     if argument("--service-name") == HTTP_SERVICE:
         set_keep_alive(SETTINGS.keep_alive_seconds)
+        limit_connections(most_connections(), RefusalLog().count)
 else:
     forget_shared_folder()
     restart_dead_workers()

@@ -6,6 +6,7 @@ import atexit
 import ctypes
 import gc
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -22,6 +23,7 @@ SHARED = "BENTOLENS_SHARED"
 METRICS = "metrics"  # the folder of the metrics in the shared one
 M_MMAP_THRESHOLD = -3  # of malloc.h
 LARGE_BYTES = 4 * 2**20
+OTHER_FILES = 256  # open files that are no clients' connections, at most
 PARENT_SECONDS = 0.25  # between looks at whether the parent is still there
 
 
@@ -68,6 +70,12 @@ def set_malloc_threshold() -> None:
     """Have glibc return the memory of a large picture as soon as it is done with, and not keep it for the next one."""
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
+
+
+def most_connections() -> int:
+    """Return how many connections this process may have, so that enough of the files that it may open are left."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(files - OTHER_FILES, files // 2)
 
 
 def remove_dead_worker_metrics() -> None:

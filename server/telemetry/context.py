@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 class RequestContext:
     """One request; ``items`` counts the pictures, queries, ids and keys that it asks for.
 
-    ``code`` is that of the error it was answered with, ``body_error`` what was wrong with its body, which a reader of the
+    ``code`` is that of the error it was answered with, ``error`` what was wrong with it, which a reader of the
     body may have hidden. ``body_bytes`` are held in memory for it. ``charge`` charges its key for items.
     """
 
@@ -20,7 +20,7 @@ class RequestContext:
     key: str | None = None
     items: int = 0
     code: str | None = None
-    body_error: Exception | None = None
+    error: Exception | None = None
     body_bytes: int = 0
     charge: Callable[[int], None] = field(default=lambda count: None)
 

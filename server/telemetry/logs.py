@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+import resource
 import time
 
 from opentelemetry import trace
 
 from server.telemetry.context import current_request
 
+log = logging.getLogger("bentoml.bentolens")
+REFUSAL_SECONDS = 5.0
 EXTRA = ("route", "status", "milliseconds", "items", "key", "code")
 
 
@@ -41,3 +45,20 @@ def configure_logging(form: str) -> None:
         for name in ("", *logging.root.manager.loggerDict):
             for handler in logging.getLogger(name).handlers:
                 handler.setFormatter(JsonFormatter())
+
+
+class RefusalLog:
+    """Says that connections were closed or refused for want of open files: how many, in one line for some seconds."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._said = -math.inf
+
+    def count(self) -> None:
+        """Count one, and say how many there were since the last line, where that is some seconds ago."""
+        self._count += 1
+        if (now := time.monotonic()) - self._said >= REFUSAL_SECONDS:
+            files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+            told = "%d connections closed (idle ones first) or refused: this process may open %d files; raise ulimit -n"
+            log.warning(told, self._count, files)
+            self._count, self._said = 0, now

@@ -97,3 +97,14 @@ sys.stderr.write(gradio.route_utils.get_root_url(request, "/x", "/demo"))
     assert unpatched(code) == "http://h/demo"
     patch = "from demo.gradio_patches import use_root_path; use_root_path()\n"
     assert unpatched(patch + code) == "http://h/lens/demo"
+
+
+def test_start_no_queue_is_still_needed() -> None:
+    from gradio.queueing import Queue
+
+    with gradio.Blocks() as page:
+        gradio.Markdown("")
+    assert page._queue.sleep_when_free < 0.1
+    assert "sleep(self.sleep_when_free)" in inspect.getsource(Queue.start_processing)
+    gradio_patches.start_no_queue(page)
+    page._queue.start()  # and no loop is needed

@@ -19,6 +19,12 @@ TOO_LARGE = (
 )
 
 
+FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\nretry-after: 1\r\ncontent-length: 0\r\n"
+    b"connection: close\r\n\r\n"
+)
+
+
 class _Head:
     """Where a connection is: how much of a head it has sent, and until when it has to be done with it."""
 
@@ -86,6 +92,34 @@ def limit_request_heads() -> None:
         data_received,
     )
     protocol.on_message_begin, protocol.on_headers_complete = on_message_begin, on_headers_complete
+
+
+def limit_connections(most: int, on_full: Callable[[], None]) -> None:
+    """Have at most so many connections open: a new one takes the place of one that is idle, or is answered 503.
+
+    Where no file can be opened any more, uvloop closes new connections without a word to anybody. ``on_full`` is called for
+    each connection that was closed or refused. Call it after limit_request_heads.
+    For uvicorn 0.54.0; upstream: its limit_concurrency keeps the idle ones, and refuses probes.
+    """
+    protocol: Any = HttpToolsProtocol
+    made, lost = protocol.connection_made, protocol.connection_lost
+
+    def connection_made(self: Any, transport: Any) -> None:
+        if len(self.connections) >= most:
+            on_full()
+            idle = next((one for one in self.connections if one.timeout_keep_alive_task is not None), None)
+            if idle is None:
+                transport.write(FULL)
+                transport.close()
+                return
+            idle.transport.close()
+        made(self, transport)
+
+    def connection_lost(self: Any, error: Exception | None) -> None:
+        if self.transport is not None:  # else it was refused
+            lost(self, error)
+
+    protocol.connection_made, protocol.connection_lost = connection_made, connection_lost
 
 
 class _RequestParser(httptools.HttpRequestParser):
