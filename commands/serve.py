@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from commands.console import PortTaken, folder_argument, stderr
 from search import open_catalogue_with_extractor
 from settings import Settings, read_settings
 
+HERE = ("127.0.0.1", "localhost", "0.0.0.0", "::")
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -32,13 +35,14 @@ def serve(folder: Path, port: int, host: str) -> None:
       python cli.py serve catalogue --port 8080 --host 0.0.0.0
     """
     settings = read_settings()
+    give_bentoml_a_home()
     open_catalogue_with_extractor(folder)[0].close()
     check_keys(settings)
-    check_port(host, port)
+    address = check_address(host, port)
     stderr.print(greeting(host, port, settings))
     environment = os.environ | {"LENS_CATALOGUE": str(folder.resolve()), "BENTOML_DO_NOT_TRACK": "True"}
     command = ["-m", "bentoml", "serve", "service:ImageSearch", "--working-dir", str(ROOT)]
-    os.execve(sys.executable, [sys.executable, *command, "--host", host, "--port", str(port)], environment)
+    os.execve(sys.executable, [sys.executable, *command, "--host", address, "--port", str(port)], environment)
 
 
 def check_keys(settings: Settings) -> None:
@@ -48,21 +52,52 @@ def check_keys(settings: Settings) -> None:
     Authenticator(settings)
 
 
-def check_port(host: str, port: int) -> None:
-    """Raise PortTaken unless one can listen there now."""
-    with closing(socket.socket()) as probe:
+def check_address(host: str, port: int) -> str:
+    """Return the IP address of a host, which is what BentoML listens on; of several one by IPv4.
+
+    Raises PortTaken unless one can listen there now.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError):
+        raise PortTaken(f"there is no address for the host {host}; use 127.0.0.1, 0.0.0.0 or ::1") from None
+    family, *_, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+    with closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            probe.bind(address[:2])
         except OSError as error:
-            raise PortTaken(f"cannot listen on {host}:{port} ({error.strerror}); choose another with --port") from None
+            other = "port with --port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "host with --host"
+            raise PortTaken(
+                f"cannot listen on {in_url(host)}:{port} ({error.strerror}); choose another {other}"
+            ) from None
+    return str(address[0])
+
+
+def in_url(host: str) -> str:
+    """Return a host as URLs have it: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
+def give_bentoml_a_home() -> None:
+    """Have BentoML keep its files elsewhere where it cannot in the user's home: it ends with a traceback there."""
+    home = Path(os.environ.get("BENTOML_HOME") or Path("~").expanduser() / "bentoml")
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=home).close()
+    except OSError:
+        place = Path(tempfile.gettempdir()) / f"bentolens-home-{os.getuid()}"
+        place.mkdir(mode=0o700, exist_ok=True)
+        if place.stat().st_uid != os.getuid():
+            place = Path(tempfile.mkdtemp(prefix="bentolens-home-"))
+        os.environ["BENTOML_HOME"] = str(place)
 
 
 def greeting(host: str, port: int, settings: Settings) -> str:
     """Say where a service will be found, and by whom."""
     local = host in ("127.0.0.1", "localhost", "::1")
     page = "/demo" if settings.demo else ""
-    where = f"BentoLens on http://{'localhost' if local or host == '0.0.0.0' else host}:{port}{page}"
+    where = f"BentoLens on http://{'localhost' if host in HERE else in_url(host)}:{port}{page}"
     if settings.keys is not None or settings.keys_file is not None:
         return f"{where}, for those who have a key"
     if settings.allow_anonymous:

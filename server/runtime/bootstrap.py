@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import gc
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+# A socket's path has 103 bytes at most, and BentoML puts those of the services below the folder for temporary files.
+LONGEST_TMPDIR = 40
+if len(os.fsencode(tempfile.gettempdir())) > LONGEST_TMPDIR:
+    short = next((place for place in ("/tmp", "/var/tmp") if os.access(place, os.W_OK | os.X_OK)), None)
+    if short is None:
+        raise SystemExit(f"error: TMPDIR={tempfile.gettempdir()} is too long a path for sockets; set a shorter one")
+    os.environ["TMPDIR"] = tempfile.tempdir = short
 # What a start imports lives as long as the process: looking through it for garbage takes a fifth of the start.
 gc.set_threshold(20_000, 50, 100)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,8 +31,9 @@ def _open_early() -> Future[Engine]:
 @functools.cache
 def warn_without_metrics() -> None:
     """Say, once, that there is no room for this process's metrics."""
-    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    log.warning("the disk of %s is full: serving goes on, but new metrics of this process are not seen", folder)
+    log.warning(
+        "the disk of %s is full: serving goes on, but new metrics of this process are not seen", shared_folder()
+    )
 
 
 _EARLY = _open_early() if argument("--service-name") == "Extractor" else None

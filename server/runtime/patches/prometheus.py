@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
@@ -27,6 +28,7 @@ def allocate_metrics_files(on_full: Callable[[], None]) -> None:
                     os.posix_fallocate(file.fileno(), 0, max(_INITIAL_MMAP_SIZE, os.fstat(file.fileno()).st_size))
             except OSError:
                 on_full()
+                Path(filename).unlink(missing_ok=True)  # an empty one cannot be read
                 filename = f"/proc/self/fd/{os.memfd_create('metrics')}"
         make(self, filename, read_mode)
 
