@@ -49,7 +49,7 @@ from server.runtime.patches.bentoml import (
     separate_metrics_folder,
 )
 from server.runtime.patches.uvicorn import ignore_upgrades, limit_connections, limit_request_heads, set_keep_alive
-from server.runtime.process import METRICS, end_with_parent, finish_startup, most_connections
+from server.runtime.process import METRICS, end_with_parent, finish_startup, most_connections, say_why_it_ends
 from server.runtime.shutdown import install_graceful_shutdown
 from server.runtime.supervisor import STOP_MARGIN, supervise
 from server.telemetry import RefusalLog, configure_logging, queue_output
@@ -59,6 +59,7 @@ configure_logging(SETTINGS.log)
 if is_worker() or "serve" in sys.argv:  # and not where bentoml builds
     queue_output()
 if is_worker():
+    say_why_it_ends()
     end_with_parent(SETTINGS.shutdown_seconds + STOP_MARGIN)
     disable_bentoml_timeout()
     disable_batch_wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import gc
+import logging
 import os
 import resource
 import shutil
@@ -13,12 +14,15 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
+from types import TracebackType
 
 import psutil
 
+log = logging.getLogger("bentoml.bentolens")
 SHARED = "BENTOLENS_SHARED"
 METRICS = "metrics"  # the folder of the metrics in the shared one
 M_MMAP_THRESHOLD = -3  # of malloc.h
@@ -84,6 +88,17 @@ def remove_dead_worker_metrics() -> None:
         with suppress(ValueError, OSError):
             if not psutil.pid_exists(int(file.stem.rpartition("_")[2])):
                 file.unlink()
+
+
+def say_why_it_ends() -> None:
+    """Have what ends this worker, as what keeps it from starting, be one line in the log: it may be started many times."""
+
+    def log_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        *_, last = traceback.extract_tb(trace) or [None]
+        where = f" ({last.filename}:{last.lineno})" if last else ""
+        log.error("this worker ends: %s: %s%s", kind.__name__, " ".join(str(error).split()), where)
+
+    sys.excepthook = log_error
 
 
 def end_with_parent(seconds: float) -> None:

@@ -49,7 +49,7 @@ class Supervisor:
         log.error("the worker of %s with pid %d %s; %s", service, death.pid, describe_exit(death.code), when)
         self._count(service)
         if delay and service == self._http_service and not death.others:
-            listeners = [one.dup() for one in death.sockets]
+            listeners = [socket.socket(fileno=os.dup(one.fileno())) for one in death.sockets]
             threading.Thread(target=refuse_connections, args=(listeners, delay), daemon=True).start()
         return delay
 

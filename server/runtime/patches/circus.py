@@ -56,25 +56,39 @@ class Death(NamedTuple):
 def call_on_death(on_death: Callable[[Death], float]) -> None:
     """Call ``on_death`` when a worker has ended by itself, and wait as many seconds as it says before another is started.
 
-    circus says nothing of a death, and starts the next one at once, for as long as it takes.
+    circus says nothing of a death, and starts the next one at once, for as long as it takes; a service without any worker
+    ends all of them.
     For kantoku 0.18.3; upstream: its flapping plugin needs circusd, no issue filed.
     """
+    from circus.process import DEAD_OR_ZOMBIE, UNEXISTING
     from circus.watcher import Watcher
     from tornado import gen
 
-    notify, spawn = Watcher.notify_event, Watcher.spawn_processes
+    notify, spawn, manage = Watcher.notify_event, Watcher.spawn_processes, Watcher.manage_processes
 
     def notify_event(self: Any, topic: str, message: dict[str, Any]) -> None:
         if topic == "reap" and not self.is_stopping() and not self.is_stopped():
             service = self.args[self.args.index("--service-name") + 1]
             sockets = [one for one in self.sockets.values() if one.family != socket.AF_UNIX]
-            death = Death(service, message["process_pid"], message["exit_code"], len(self.processes), sockets)
+            death = Death(service, message["process_pid"], message["exit_code"] or 0, len(self.processes), sockets)
             self.not_before = time.monotonic() + on_death(death)
         notify(self, topic, message)
 
     def spawn_processes(self: Any) -> Any:
         if time.monotonic() < getattr(self, "not_before", 0.0):
+            self.waits = True
             return gen.maybe_future(None)
+        self.waits = False
         return spawn(self)
 
+    def manage_processes(self: Any) -> Any:
+        if self.is_active():  # circus forgets those that it finds dead before it was told of their end
+            for process in [one for one in self.processes.values() if one.status in (DEAD_OR_ZOMBIE, UNEXISTING)]:
+                self.reap_process(process.pid)
+        return manage(self)
+
+    def count(self: Any) -> int:
+        return len(self.processes) or int(getattr(self, "waits", False))
+
     Watcher.notify_event, Watcher.spawn_processes = notify_event, spawn_processes
+    Watcher.manage_processes, Watcher.__len__ = manage_processes, count
