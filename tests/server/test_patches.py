@@ -197,6 +197,13 @@ def test_set_keep_alive_is_still_needed() -> None:
     assert uvicorn.Config(lambda: None).timeout_keep_alive == 5
 
 
+def test_limit_connections_is_still_needed() -> None:
+    # tests/server/test_processes.py has what the patch does; here, that uvicorn makes no room for a new connection.
+    source = inspect.getsource(HttpToolsProtocol.connection_made)
+    assert "limit_concurrency" not in source
+    assert "close()" not in source
+
+
 def test_drain_before_shutdown_is_still_needed() -> None:
     source = inspect.getsource(uvicorn.Server.shutdown)
     assert "connection.shutdown()" in source, "idle connections are no longer closed at once"

@@ -127,12 +127,16 @@ def test_a_worker_that_is_killed_is_told_counted_and_restarted(catalogue: Path, 
         for service, number in (("ImageSearch", signal.SIGKILL), ("Extractor", signal.SIGBUS)):
             (worker,) = server.workers(service)
             worker.send_signal(number)
-            eventually(lambda: worker not in server.workers(service), "it lives")  # noqa: B023
-            eventually(lambda: status(server) == 200, "it is not started again")
-            told = [line for line in server.log.read_text().splitlines() if f"pid {worker.pid} " in line]
-            assert len(told) == 1
-            assert f"the worker of {service} with pid {worker.pid} was ended by signal {number.value} " in told[0]
-            assert told[0].endswith("; restarted")
+
+            def told(pid: int = worker.pid) -> list[str]:
+                return [line for line in server.log.read_text().splitlines() if f" with pid {pid} " in line]
+
+            eventually(lambda: bool(told()), "nothing is told")
+            eventually(lambda: len(server.workers(service)) == 1, "it is not started again")  # noqa: B023
+            eventually(lambda: status(server) == 200, "it does not answer again")
+            (line,) = told()
+            assert f"the worker of {service} with pid {worker.pid} was ended by signal {number.value} " in line
+            assert line.endswith("; restarted")
         metrics = httpx.get(f"{server.url}/metrics").text
         assert 'bentolens_worker_restarts_total{service="ImageSearch"} 1.0' in metrics
         assert 'bentolens_worker_restarts_total{service="Extractor"} 1.0' in metrics
