@@ -15,6 +15,7 @@ import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
 from docs.generate import PAGES, render
+from ingest.folders import JUNK
 from server.telemetry import metrics
 from settings import Settings
 from tests.serving import ROOT, Server, running
@@ -164,3 +165,8 @@ def test_links_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8")):
         if not target.startswith("http"):
             assert ((ROOT / page).parent / target).exists(), target
+
+
+def test_the_page_on_builds_names_all_that_is_left_out() -> None:
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert [name for name in JUNK if f"`{name}`" not in page] == []
