@@ -11,16 +11,10 @@ from pathlib import Path
 
 # Folders that systems make beside pictures: thumbnails of a NAS, what was thrown away, what an archive of macOS holds.
 JUNK = (
-    "@eaDir",
-    "@tmp",
-    "#recycle",
-    "#snapshot",
-    "@Recycle",
-    "@Recently-Snapshot",
-    "$RECYCLE.BIN",
-    "RECYCLER",
-    "System Volume Information",
-    "__MACOSX",
+    *("@eaDir", "@tmp", "#recycle", "#snapshot", "@sharebin"),  # Synology
+    *("@Recycle", "@Recently-Snapshot", "@__thumb", "~snapshot"),  # QNAP, NetApp
+    *("$RECYCLE.BIN", "RECYCLER", "System Volume Information", "FOUND.000"),  # Windows
+    *("__MACOSX", "Network Trash Folder", "Temporary Items"),  # macOS
 )
 _JUNK = frozenset(name.lower() for name in JUNK)
 
@@ -65,7 +59,12 @@ class FolderWalk:
 
         for root, folders, files in os.walk(folder, onerror=note):
             at = name / Path(root).relative_to(folder)
-            status = Path(root).stat()
+            try:
+                status = Path(root).stat()
+            except OSError as error:  # gone since it was listed
+                note(error)
+                folders.clear()
+                continue
             if (identity := (status.st_dev, status.st_ino)) in self._visited:
                 folders.clear()
                 continue

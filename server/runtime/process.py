@@ -60,7 +60,10 @@ def started_mark(folder: Path, pid: int) -> Path:
 def shared_folder() -> Path:
     """Return the folder that all processes of this service write to, gone when it ends."""
     if SHARED not in os.environ:
-        os.environ[SHARED] = tempfile.mkdtemp(prefix="bentolens-")
+        try:
+            os.environ[SHARED] = tempfile.mkdtemp(prefix="bentolens-")
+        except OSError as error:
+            raise SystemExit(f"error: no folder for temporary files can be made ({error}); set TMPDIR") from None
         atexit.register(shutil.rmtree, os.environ[SHARED], ignore_errors=True)
     return Path(os.environ[SHARED])
 

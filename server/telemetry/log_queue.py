@@ -12,6 +12,7 @@ import threading
 import time
 from contextlib import suppress
 
+log = logging.getLogger("bentoml.bentolens")
 LONGEST_QUEUE = 10_000  # pieces of text, mostly lines
 LAST_SECONDS = 1.0  # for which a process that ends waits for its last lines to be read
 
@@ -57,7 +58,7 @@ class QueuedStream(io.TextIOBase):
             dropped, self._dropped = self._dropped, 0
             self._write(text)
             if dropped:
-                self._write(f"{dropped} log lines were dropped here, since nobody read them\n")
+                log.warning("%d log lines were dropped, since nobody read them", dropped)
             self._queue.task_done()
 
     def _write(self, text: str) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.commands.test_cli import refused, run
 from tests.conftest import MODEL
+from tests.disks import small_disk
 from tests.serving import ROOT
 
 NAME = "a\nb\t\x1b[31m\u202egpj.jpg"  # breaks lines, colours what follows, and turns the text around
@@ -72,12 +73,8 @@ def test_a_tilde_that_the_shell_left_alone_is_expanded(odd: Path, monkeypatch: p
 @pytest.fixture
 def full(tmp_path: Path) -> Iterator[Path]:
     """A disk of two megabytes."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", place], capture_output=True).returncode:
-        pytest.skip("mounting a disk needs root")
-    yield place
-    subprocess.run(["umount", place], check=True)
+    with small_disk(tmp_path / "disk", 2) as place:
+        yield place
 
 
 def test_a_full_disk_and_a_read_only_one_are_one_line_before_the_work(odd: Path, full: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -20,6 +21,7 @@ import pytest
 from server.runtime.process import most_connections
 from server.runtime.supervisor import describe_exit
 from tests.contained import IMAGE
+from tests.disks import small_disk
 from tests.serving import ROOT, Server, end, eventually, free_port, serving, wait_until_ready
 
 pytestmark = pytest.mark.skipif(IMAGE is not None, reason="these act on the machine's own processes")
@@ -234,23 +236,15 @@ def test_open_files_are_raised_and_idle_connections_make_room(catalogue: Path, t
 EXEC = "os.execv(sys.executable, [sys.executable, '-m', 'bentoml', *sys.argv[1:]])"
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of four megabytes."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", place], capture_output=True).returncode:
-        pytest.skip("mounting a disk needs root")
-    yield place
-    subprocess.run(["umount", "--lazy", place], check=True)
-
-
-def test_a_full_disk_for_temporary_files_stops_nothing(small_disk: Path, catalogue: Path, tmp_path: Path) -> None:
-    with begun(catalogue, tmp_path / "log", TMPDIR=str(small_disk)[:200], LENS_DEMO="0") as (server, _):
-        shared = server.workers("ImageSearch")[0].environ()["BENTOLENS_SHARED"]
-        if not shared.startswith(str(small_disk)):  # the path is too long for sockets
-            pytest.skip("the folder for temporary files of the tests has too long a path")
-        with (small_disk / "fill").open("wb", 0) as fill, suppress(OSError):
+def test_a_full_disk_for_temporary_files_stops_nothing(catalogue: Path, tmp_path: Path) -> None:
+    # A socket's path has 103 bytes, so that this disk has to have a short one.
+    with (
+        tempfile.TemporaryDirectory(prefix="lens-") as short,
+        small_disk(Path(short) / "d", 4) as disk,
+        begun(catalogue, tmp_path / "log", TMPDIR=str(disk), LENS_DEMO="0") as (server, _),
+    ):
+        assert server.workers("ImageSearch")[0].environ()["BENTOLENS_SHARED"].startswith(str(disk))
+        with (disk / "fill").open("wb", 0) as fill, suppress(OSError):
             while True:
                 fill.write(bytes(4096))
         pids = [worker.pid for worker in server.workers("ImageSearch")]
