@@ -102,6 +102,7 @@ def site(tmp_path: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{other.server_port}"
 
 
+@pytest.mark.soak
 def test_a_page_of_another_site_asks_where_its_origin_is_allowed(
     browser: Browser,  # noqa: F811
     server: Server,

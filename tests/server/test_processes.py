@@ -97,7 +97,8 @@ def test_a_closed_terminal_ends_the_service(catalogue: Path, tmp_path: Path) -> 
         assert gone(workers)
 
 
-@pytest.mark.parametrize("service", ["Extractor", pytest.param("ImageSearch", marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("service", ["Extractor", "ImageSearch"])
 def test_a_worker_that_hangs_does_not_keep_the_service_from_ending(
     service: str, catalogue: Path, tmp_path: Path
 ) -> None:
@@ -145,7 +146,7 @@ def test_a_worker_that_is_killed_is_told_counted_and_restarted(catalogue: Path, 
     assert describe_exit(3) == "ended with exit code 3"
 
 
-@pytest.mark.parametrize("what", ["cut", "gone"])
+@pytest.mark.parametrize("what", ["cut", pytest.param("gone", marks=pytest.mark.soak)])
 def test_a_catalogue_that_breaks_while_it_is_served_is_a_reason_in_readyz(
     what: str, catalogue: Path, tmp_path: Path
 ) -> None:
@@ -164,6 +165,7 @@ def test_a_catalogue_that_breaks_while_it_is_served_is_a_reason_in_readyz(
         assert status(server) in (503, 200)  # what SQLite remembers it can still answer
 
 
+@pytest.mark.soak
 def test_a_mapped_file_that_is_cut_short_is_told_and_no_storm_of_restarts(catalogue: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(catalogue, tmp_path / "catalogue")
     with begun(folder, tmp_path / "log", LENS_DEMO="0") as (server, _):
@@ -184,6 +186,7 @@ def test_a_mapped_file_that_is_cut_short_is_told_and_no_storm_of_restarts(catalo
         eventually(lambda: status(server) == 200, "it does not open the catalogue that is there again", 30)
 
 
+@pytest.mark.soak
 def test_a_worker_that_cannot_start_is_tried_again_later_and_callers_get_a_503(catalogue: Path, tmp_path: Path) -> None:
     with begun(catalogue, tmp_path / "log", LENS_DEMO="0") as (server, _):
         shared = Path(server.workers("ImageSearch")[0].environ()["BENTOLENS_SHARED"])
