@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
+from unicodedata import normalize
 
 # Folders that systems make beside pictures: thumbnails of a NAS, what was thrown away, what an archive of macOS holds.
 JUNK = (
@@ -17,6 +18,11 @@ JUNK = (
     *("__MACOSX", "Network Trash Folder", "Temporary Items"),  # macOS
 )
 _JUNK = frozenset(name.lower() for name in JUNK)
+
+
+def key_of(path: Path) -> str:
+    """Return the key of what goes by a path: in NFC, which macOS does not write; what is not UTF-8 is escaped."""
+    return normalize("NFC", os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace"))
 
 
 @dataclass(slots=True)
@@ -47,8 +53,8 @@ class FolderWalk:
 
     def leaves_out(self, path: Path) -> bool:
         """Return whether ``exclude`` matches what a file or folder goes by, and note it if so."""
-        names = (path.name, path.as_posix())
-        if out := any(fnmatch(name, one.rstrip("/")) for one in self.exclude for name in names):
+        names = (key_of(Path(path.name)), key_of(path))
+        if out := any(fnmatch(name, normalize("NFC", one.rstrip("/"))) for one in self.exclude for name in names):
             self.left_out.append(path)
         return out
 
@@ -79,9 +85,13 @@ class FolderWalk:
         for folder in sorted(folders):
             if folder.startswith(".") or self.leaves_out(at / folder):
                 continue
-            if folder.lower() in _JUNK:
+            linked = (root / folder).is_symlink()
+            named = (
+                (folder, (root / folder).resolve().name) if linked else (folder,)
+            )  # no link leads around what is left out
+            if any(name.lower() in _JUNK or name.startswith(".") for name in named):
                 self.left_out.append(at / folder)
-            elif (root / folder).is_symlink():
+            elif linked:
                 self._links.append((root / folder, at / folder))
             else:
                 yield folder

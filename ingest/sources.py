@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import unicodedata
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import EmptyCatalogue
-from ingest.folders import FolderWalk
+from ingest.folders import FolderWalk, key_of
 from model import ExtractorCard, ImageError, Limits, looks_like_a_picture, read_file, read_picture
 
 
@@ -62,16 +60,17 @@ def find_sources(sources: Sequence[Path], exclude: Sequence[str] = ()) -> Source
         given.setdefault(source.resolve() if source.is_dir() else source.parent.resolve() / source.name, source)
     names = [Path(name) for name in _names(list(given))]
     found, walk, keys = Sources(), FolderWalk(exclude), set[str]()
+    single = {path for path in given if not path.is_dir()}
     for (path, source), name in zip(given.items(), names, strict=True):
-        if not path.is_dir() and not walk.leaves_out(name):
+        if path in single and not walk.leaves_out(name):
             found.files.append(SourceFile(_new_key(name, keys), source, path.parent.name))
     for (path, source), name in zip(given.items(), names, strict=True):
-        if path.is_dir():
+        if path not in single:
             start = name if len(given) > 1 else Path()
-            _take(walk.files(path, start), given, found, keys)
+            _take(walk.files(path, start), single, found, keys)
             if walk.unreadable and walk.unreadable[-1][0] == start:
                 raise SourceNotFound(f"{source}: {walk.unreadable[-1][1]}")
-    _take(walk.follow_links(), given, found, keys)
+    _take(walk.follow_links(), single, found, keys)
     found.left_out = [key_of(path) for path in walk.left_out]
     found.skipped = [{"key": f"{key_of(path)}/", "reason": reason} for path, reason in walk.unreadable]
     if not found.files:
@@ -81,17 +80,12 @@ def find_sources(sources: Sequence[Path], exclude: Sequence[str] = ()) -> Source
 
 def _take(files: Iterable[tuple[Path, Path]], given: Container[Path], found: Sources, keys: set[str]) -> None:
     for path, name in files:
-        if path in given:  # by its own name, already
-            continue
+        if given and path.parent.resolve() / path.name in given:
+            continue  # it was given itself
         if looks_like_a_picture(path):
             found.files.append(SourceFile(_new_key(name, keys), path, path.parent.name))
         else:
             found.others.append(key_of(name))
-
-
-def key_of(path: Path) -> str:
-    """Return the key of what goes by a path: in NFC, which macOS does not write; what is not UTF-8 is escaped."""
-    return unicodedata.normalize("NFC", os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace"))
 
 
 def _new_key(path: Path, keys: set[str]) -> str:

@@ -99,7 +99,7 @@ class QueryOne(_Strict):
     def picture(self) -> bytes:
         """Return the picture's bytes. Raises RequestError when the text is not base64, by the usual or the URL's alphabet."""
         text = self.image or ""
-        if text.startswith("data:"):
+        if text[:5].lower() == "data:":
             text = text.partition(",")[2]
         try:
             encoded = text.encode("ascii").translate(TO_USUAL, b"\t\r\n") if " " not in text else _unindented(text)

@@ -148,3 +148,15 @@ def test_keys_are_in_nfc_and_stay_apart(tmp_path: Path) -> None:
     assert keys(tmp_path) == {"caf\u00e9.jpg"}
     place(tmp_path, "caf\u00e9.jpg")
     assert keys(tmp_path) == {"caf\u00e9.jpg", "cafe\\u0301.jpg"} or keys(tmp_path) == {"caf\u00e9.jpg", "caf\\xe9.jpg"}
+
+
+def test_exclude_and_links_do_not_get_around_names(tmp_path: Path) -> None:
+    place(tmp_path / "in", "caf\u0065\u0301.jpg", "ok.jpg", "@eaDir/t.jpg", ".hidden/h.jpg")
+    assert keys(tmp_path / "in", exclude=("caf\u00e9.jpg",)) == {"ok.jpg"}
+    (tmp_path / "in" / "thumbs").symlink_to("@eaDir")
+    (tmp_path / "in" / "seen").symlink_to(".hidden")
+    assert keys(tmp_path / "in") == {"caf\u00e9.jpg", "ok.jpg"}
+    place(tmp_path / "real", "x.jpg", "y.jpg", "deep/z.jpg")
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "real")
+    ours = {"in/caf\u00e9.jpg", "in/ok.jpg", "in/link/y.jpg"}
+    assert keys(tmp_path / "in", tmp_path / "real/x.jpg", tmp_path / "real/deep/z.jpg") == {*ours, "x.jpg", "z.jpg"}
