@@ -82,6 +82,8 @@ def set_malloc_threshold() -> None:
 def most_connections() -> int:
     """Return how many connections this process may have, so that enough of the files that it may open are left."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:  # which is -1
+        return sys.maxsize
     return max(files - OTHER_FILES, files // 2)
 
 

@@ -39,9 +39,8 @@ class Supervisor:
         """Log and count a death; return the seconds after which another worker is to be started."""
         service = death.service
         mark = started_mark(self._shared, death.pid)
-        failures = (
-            0 if mark.exists() else self._failures.get(service, 0) + 1
-        )  # a worker that had started is no failed start
+        # A worker that had started is no failed start.
+        failures = 0 if mark.exists() else self._failures.get(service, 0) + 1
         self._failures[service] = failures
         mark.unlink(missing_ok=True)
         delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** (failures - 1)) if failures else 0.0
