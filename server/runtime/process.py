@@ -23,7 +23,7 @@ from types import TracebackType
 import psutil
 
 log = logging.getLogger("bentoml.bentolens")
-SHARED = "BENTOLENS_SHARED"
+SHARED, PARENT = "BENTOLENS_SHARED", "BENTOLENS_PARENT"
 METRICS = "metrics"  # the folder of the metrics in the shared one
 M_MMAP_THRESHOLD = -3  # of malloc.h
 LARGE_BYTES = 4 * 2**20
@@ -106,9 +106,14 @@ def say_why_it_ends() -> None:
     sys.excepthook = log_error
 
 
+def name_parent() -> None:
+    """Tell the workers that this process is about to start who their parent is."""
+    os.environ[PARENT] = str(os.getpid())
+
+
 def end_with_parent(seconds: float) -> None:
     """Have this worker stop when the process that started it is gone, and end after some seconds whatever hangs."""
-    parent = os.getppid()
+    parent = int(os.environ.get(PARENT, os.getppid()))  # it may be gone by now
 
     def watch() -> None:
         while os.getppid() == parent:

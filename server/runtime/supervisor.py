@@ -18,7 +18,7 @@ from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
 from server.api.errors import STARTING, error_answer_of
 from server.runtime.patches.circus import Death, call_on_death, limit_stop, stop_on_hangup
-from server.runtime.process import METRICS, started_mark
+from server.runtime.process import METRICS, name_parent, started_mark
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
 STOP_MARGIN = 3.0  # seconds after those that a service may take to stop, until what hangs is killed
@@ -65,6 +65,7 @@ class Supervisor:
 
 def supervise(http_service: str, shutdown_seconds: int, shared: Path) -> None:
     """Look after the workers that this process is about to start; ``shared`` is the folder that all of them share."""
+    name_parent()
     raise_open_files()
     limit_stop(shutdown_seconds + STOP_MARGIN)
     stop_on_hangup()

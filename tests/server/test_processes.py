@@ -90,6 +90,19 @@ def test_workers_end_with_their_parent_and_the_port_is_free_again(catalogue: Pat
             probe.bind(("127.0.0.1", int(server.url.rpartition(":")[2])))
 
 
+def test_workers_whose_parent_is_killed_while_they_start_end_too(catalogue: Path, tmp_path: Path) -> None:
+    process = served(catalogue, free_port(), tmp_path / "log")
+    try:
+        parent = psutil.Process(process.pid)
+        eventually(lambda: len(parent.children(recursive=True)) >= 2, "no worker is started")
+        workers = parent.children(recursive=True)
+        process.kill()
+        process.wait()
+        eventually(lambda: gone(workers), "the workers live on", STOP_SECONDS + 10)
+    finally:
+        end(process)
+
+
 def test_a_closed_terminal_ends_the_service(catalogue: Path, tmp_path: Path) -> None:
     with begun(catalogue, tmp_path / "log") as (_, process):
         workers = psutil.Process(process.pid).children(recursive=True)
