@@ -2,17 +2,26 @@
 
 from index.backend import DEFAULT_EF, Capability, Counts, IndexBackend, Neighbours
 from index.catalogue.files import check_place
-from index.catalogue.reader import Catalogue, CatalogueInfo, Hit, Item, open_catalogue
+from index.catalogue.generation import CatalogueInfo, Generation
+from index.catalogue.live import Added, Answer, LiveWriter, StoredAnswer
+from index.catalogue.merge import merge_catalogue, rollback_catalogue
+from index.catalogue.reader import Catalogue, Hit, Item, open_catalogue
+from index.catalogue.rows import Entry
+from index.catalogue.snapshot import Selection, Snapshot
 from index.catalogue.verify import verify_catalogue
-from index.catalogue.writer import CatalogueWriter, Entry, start_catalogue
+from index.catalogue.writer import CatalogueWriter, start_catalogue
 from index.errors import (
+    CatalogueBusy,
     CatalogueExists,
     CatalogueMismatch,
     CatalogueNotFound,
     DamagedIndex,
     DimensionMismatch,
+    DiskFull,
     EmptyCatalogue,
+    InvalidEntry,
     InvalidFilter,
+    NothingToRollBack,
     UnsupportedOperation,
     VectorIndexError,
 )
@@ -31,9 +40,12 @@ __all__ = [
     "DEFAULT_EF",
     "METRICS",
     "OPERATORS",
+    "Added",
     "Allowed",
+    "Answer",
     "Capability",
     "Catalogue",
+    "CatalogueBusy",
     "CatalogueExists",
     "CatalogueInfo",
     "CatalogueMismatch",
@@ -42,18 +54,26 @@ __all__ = [
     "Counts",
     "DamagedIndex",
     "DimensionMismatch",
+    "DiskFull",
     "EmptyCatalogue",
     "Entry",
     "ExactIndex",
+    "Generation",
     "Hit",
     "IndexBackend",
+    "InvalidEntry",
     "InvalidFilter",
     "Item",
+    "LiveWriter",
     "MappedIndex",
     "Metric",
     "MetricSpec",
     "Neighbours",
+    "NothingToRollBack",
     "Operator",
+    "Selection",
+    "Snapshot",
+    "StoredAnswer",
     "UnsupportedOperation",
     "VectorIndexError",
     "allow_rows",
@@ -61,12 +81,14 @@ __all__ = [
     "build_hnsw",
     "check_place",
     "load_kernel_later",
+    "merge_catalogue",
     "open_catalogue",
     "open_hnsw_file",
     "open_index",
     "parse_filter",
     "recall",
     "refuse_repeats",
+    "rollback_catalogue",
     "search_exact",
     "start_catalogue",
     "verify_catalogue",

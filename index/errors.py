@@ -37,3 +37,19 @@ class UnsupportedOperation(VectorIndexError):
 
 class InvalidFilter(VectorIndexError):
     """A filter cannot be understood; the text begins with the place in it."""
+
+
+class CatalogueBusy(VectorIndexError):
+    """Another process writes to the catalogue, or merges it, at this moment."""
+
+
+class DiskFull(VectorIndexError):
+    """The disk does not take what was to be written; nothing of it was."""
+
+
+class NothingToRollBack(VectorIndexError):
+    """The catalogue has no generation before the current one."""
+
+
+class InvalidEntry(VectorIndexError):
+    """An item cannot be written as it is: its key, its metadata or its vector is none."""

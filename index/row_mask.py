@@ -29,11 +29,22 @@ class Allowed:
     def __len__(self) -> int:
         return self.size
 
+    def mask(self) -> NDArray[np.bool_]:
+        """Return the rows as bool [count]."""
+        return np.unpackbits(self.bits, count=self.count, bitorder="little").view(bool)
+
     def rows(self) -> NDArray[np.int64]:
         """Return the rows, int64 [size] in order."""
         if self.few is not None:
             return self.few
-        return np.flatnonzero(np.unpackbits(self.bits, count=self.count, bitorder="little"))
+        return np.flatnonzero(self.mask())
+
+
+def allow_mask(mask: NDArray[np.bool_]) -> Allowed:
+    """Allow the rows that are true in ``mask``, bool [count]."""
+    size = int(np.count_nonzero(mask))
+    few = np.flatnonzero(mask) if size <= KEPT_ROWS else None
+    return Allowed(np.packbits(mask, bitorder="little"), few, size, len(mask))
 
 
 def allow_rows(rows: Sequence[int] | NDArray[np.int64], count: int) -> Allowed:
@@ -45,5 +56,4 @@ def allow_rows(rows: Sequence[int] | NDArray[np.int64], count: int) -> Allowed:
         )
     flags = np.zeros(count, bool)
     flags[array] = True
-    few = array if len(array) <= KEPT_ROWS else None
-    return Allowed(np.packbits(flags, bitorder="little"), few, len(array), count)
+    return allow_mask(flags)

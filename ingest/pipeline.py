@@ -246,13 +246,6 @@ def _write(
 
 
 def _index(writer: CatalogueWriter, report: BuildReport, progress: Progress) -> None:
-    total, done, begun = len(writer), 0, time.perf_counter()
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        progress("index", done, total)
-
-    progress("index", 0, total)
-    writer.build_index(advance)
+    begun = time.perf_counter()
+    writer.build_index(progress)
     report.seconds["index"] = time.perf_counter() - begun

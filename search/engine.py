@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from index import DEFAULT_EF, Allowed, Catalogue, Item, open_catalogue
+from index import DEFAULT_EF, Catalogue, Item, Selection, open_catalogue
 from model import ExtractorCard, ImageError, Limits, Preprocessing, read_card, read_picture
 from search.embedding_cache import CacheCounts, Computed, EmbeddingCache
 from search.errors import ItemNotFound
@@ -134,7 +134,7 @@ class SearchEngine:
         """Return items' thumbnails as JPEG bytes, or None for an item that is not there."""
         return await asyncio.to_thread(lambda: [self._catalogue.thumbnail(one) for one in ids])
 
-    def _find(self, queries: Sequence[Query | Exception], k: int, allowed: Allowed | None) -> list[Found | Exception]:
+    def _find(self, queries: Sequence[Query | Exception], k: int, allowed: Selection | None) -> list[Found | Exception]:
         ready = [query for query in queries if isinstance(query, Query)]
         if not ready:
             return merge_errors(queries, [])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sqlite3
@@ -16,58 +15,62 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.catalogue.files import DATABASE
-from index.errors import CatalogueNotFound, DamagedIndex
+from index.errors import CatalogueBusy, CatalogueNotFound, DamagedIndex, DiskFull
 
-
-def hash_tables(database: Reading) -> str:
-    """Return a SHA-256 over every value of every table, but for itself: what verify holds the database to."""
-    digest = hashlib.sha256()
-    for sql in (
-        "SELECT name, value FROM meta WHERE name <> 'tables_sha256' ORDER BY name",
-        "SELECT * FROM items ORDER BY id",
-        "SELECT * FROM thumbnails ORDER BY id",
-    ):
-        for row in database.rows(sql):
-            for value in row:
-                data = value if isinstance(value, bytes) else repr(value).encode("utf-8", "surrogateescape")
-                digest.update(f"{type(value).__name__} {len(data)} ".encode())
-                digest.update(data)
-    return digest.hexdigest()
-
-
-# vector: float32 bytes, only while the item is not in the index file; row: where it is in that file.
-# source_size and source_mtime_ns: what the file was when it was read, so that a resumed build can tell it again.
+BUSY_SECONDS = 30  # that a writer waits for another one
+# vectors: float32 bytes of the items that the current generation's index has not. changes: what became of items that it has,
+# or an earlier one. checksum: of the row (index/catalogue/rows.py). counts: kept by triggers, so that a lost row is seen.
+# source_size and source_mtime_ns: what the file was when it was read, so that only changed ones are read again.
 SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE generations (generation INTEGER PRIMARY KEY, facts TEXT NOT NULL, checksum INTEGER NOT NULL);
 CREATE TABLE items (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     key TEXT NOT NULL UNIQUE,
     sha256 TEXT NOT NULL,
     metadata TEXT NOT NULL,
     added_at TEXT NOT NULL,
-    row INTEGER UNIQUE,
-    vector BLOB,
     source_size INTEGER NOT NULL,
-    source_mtime_ns INTEGER NOT NULL
+    source_mtime_ns INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
 );
-CREATE TABLE thumbnails (id INTEGER PRIMARY KEY REFERENCES items (id) ON DELETE CASCADE, jpeg BLOB NOT NULL)
+CREATE TABLE thumbnails (
+    id INTEGER PRIMARY KEY REFERENCES items (id) ON DELETE CASCADE, jpeg BLOB NOT NULL, checksum INTEGER NOT NULL
+);
+CREATE TABLE vectors (
+    id INTEGER PRIMARY KEY REFERENCES items (id) ON DELETE CASCADE, vector BLOB NOT NULL, checksum INTEGER NOT NULL
+);
+CREATE TABLE changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, id INTEGER NOT NULL, kind TEXT NOT NULL);
+CREATE TABLE counts (name TEXT PRIMARY KEY, rows INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO counts VALUES ('items', 0), ('thumbnails', 0), ('vectors', 0);
+CREATE TABLE requests (
+    name TEXT PRIMARY KEY, digest TEXT NOT NULL, status INTEGER NOT NULL, answer TEXT NOT NULL, at REAL NOT NULL
+) WITHOUT ROWID
 """
+COUNTED = ("items", "thumbnails", "vectors")
 
 
 def create_database(folder: Path, meta: dict[str, Any]) -> sqlite3.Connection:
     """Make catalogue.sqlite in ``folder``, in WAL mode, with its tables and ``meta`` in one transaction."""
-    connection = sqlite3.connect(folder / DATABASE)
+    connection = sqlite3.connect(folder / DATABASE, isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
-    with connection:
-        connection.execute("BEGIN")
+    with begin(connection):
         for statement in SCHEMA.split(";\n"):
             connection.execute(statement)
+        for table in COUNTED:
+            for event, step in (("INSERT", "+ 1"), ("DELETE", "- 1")):
+                connection.execute(
+                    f"CREATE TRIGGER {table}_{event.lower()} AFTER {event} ON {table} BEGIN "
+                    f"UPDATE counts SET rows = rows {step} WHERE name = '{table}'; END"
+                )
         write_meta(connection, meta)
     return connection
 
 
-def open_database(folder: Path, *, writable: bool = False) -> sqlite3.Connection:
+def open_database(folder: Path, *, writable: bool = False, seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
     """Open a folder's catalogue.sqlite; usable from any thread, one at a time.
+
+    ``seconds``: how long to wait for another process that writes.
 
     A folder that cannot be written (a container's layer) is opened as immutable, since SQLite would otherwise want to
     make its lock files there. Raises CatalogueNotFound when the folder has no catalogue.
@@ -80,8 +83,16 @@ def open_database(folder: Path, *, writable: bool = False) -> sqlite3.Connection
             f"{folder} is not a catalogue: it {what}; make one with: python cli.py build PHOTOS --out {folder}"
         )
     mode = "mode=rw" if writable else "mode=ro" if os.access(folder, os.W_OK) else "mode=ro&immutable=1"
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True, timeout=1, check_same_thread=False)
+    connection = sqlite3.connect(
+        f"{path.resolve().as_uri()}?{mode}",
+        uri=True,
+        timeout=seconds,
+        check_same_thread=False,
+        isolation_level=None,  # transactions begin and end where the code says so
+    )
     connection.execute("PRAGMA foreign_keys=ON")
+    if writable:
+        connection.execute("PRAGMA synchronous=FULL")  # what is committed survives a power cut
     return connection
 
 
@@ -110,10 +121,19 @@ class Reading:
         with self._lock, _damage_named():
             return np.fromiter((number for (number,) in self._connection.execute(sql, values)), np.int64)
 
-    def rows(self, sql: str) -> Iterator[tuple[Any, ...]]:
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of a statement one by one; other readers wait meanwhile. Raises DamagedIndex."""
         with self._lock, _damage_named():
-            yield from self._connection.execute(sql)
+            yield from self._connection.execute(sql, values)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let all queries within see one state of the database; the connection must be this thread's alone meanwhile."""
+        self.query("BEGIN")
+        try:
+            yield
+        finally:
+            self.query("ROLLBACK")
 
     def copy_to(self, path: Path) -> None:
         """Write a consistent, self-contained copy of the database, whoever else is writing to it."""
@@ -123,6 +143,36 @@ class Reading:
     def close(self) -> None:
         """Let go of the database."""
         self._connection.close()
+
+
+@contextmanager
+def begin(connection: sqlite3.Connection) -> Iterator[None]:
+    """Run a transaction that writes: all of it is durable at the end, or none of it happened.
+
+    Others that write wait. Raises CatalogueBusy when another one writes for too long, DiskFull, or DamagedIndex.
+    """
+    with _faults_named():
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            connection.rollback()
+            raise
+        connection.commit()
+
+
+@contextmanager
+def _faults_named() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            raise CatalogueBusy(f"another process has been writing for {BUSY_SECONDS} s; try again") from None
+        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            raise DiskFull(f"nothing was written, since the disk does not take it ({error}); free some space") from None
+        raise DamagedIndex(f"the catalogue's database cannot be written ({error}); restore or rebuild it") from None
+    except sqlite3.DatabaseError as error:
+        raise DamagedIndex(f"the catalogue's database cannot be written ({error}); restore or rebuild it") from None
 
 
 def read_meta(database: Reading, folder: Path) -> dict[str, Any]:

@@ -14,14 +14,17 @@ from index.mapped_file import forget_pages
 DATABASE = "catalogue.sqlite"
 EXTRACTOR = "extractor"
 REPORT = "report.json"
+BASE = "base-"
+MERGE_LOCK = f"{DATABASE}.merging"
 # 2: the index file has a companion of codes, and meta the SHA-256 of every file. 3: the extractor is an exported graph.
-FORMAT_VERSION = 3
+# 4: generations, items that no index has yet, and columns of metadata.
+FORMAT_VERSION = 4
 PROBE = 1024**2  # bytes that a disk must take before a build begins
 
 
 def base_file(generation: int) -> str:
     """Return the name of a generation's index file."""
-    return f"base-{generation:06d}.hnsw"
+    return f"{BASE}{generation:06d}.hnsw"
 
 
 def codes_file(base: str) -> str:
@@ -29,11 +32,21 @@ def codes_file(base: str) -> str:
     return base.removesuffix(".hnsw") + ".codes"
 
 
+def columns_file(base: str) -> str:
+    """Return the name of the file of an index's columns."""
+    return base.removesuffix(".hnsw") + ".columns"
+
+
+def base_files(base: str) -> tuple[str, str, str]:
+    """Return the names of an index file and its companions."""
+    return base, codes_file(base), columns_file(base)
+
+
 def hash_files(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file in a catalogue folder that is never changed: all but the database."""
+    """Return the SHA-256 of every file in a folder that never changes: in a catalogue, all but database and base files."""
     digests = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.name.startswith(DATABASE):
+        if path.is_file() and not path.name.startswith((DATABASE, BASE)):
             digests[path.relative_to(folder).as_posix()] = hash_file(path)
             with path.open("rb") as file:
                 forget_pages(file)  # hashing has read it in small pages, and a search wants huge ones

@@ -2,60 +2,33 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
 import json
 import os
 import unicodedata
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
 
 from index.backend import DEFAULT_EF
-from index.catalogue.database import Reading, open_database, read_meta
-from index.catalogue.files import DATABASE, EXTRACTOR, FORMAT_VERSION, codes_file
+from index.catalogue.database import Reading, open_database
+from index.catalogue.files import DATABASE
+from index.catalogue.follow import CatalogueFollower
+from index.catalogue.generation import CatalogueInfo
+from index.catalogue.rows import PART
+from index.catalogue.snapshot import Selection, Snapshot
 from index.errors import CatalogueMismatch, CatalogueNotFound, DamagedIndex
-from index.exact import search_exact
 from index.filter_json import field_names
-from index.filters import Condition, compile_filter
-from index.hnsw.mapped_index import MappedIndex, open_index
-from index.metrics import METRICS, Metric
-from index.row_mask import Allowed, allow_rows
+from index.filters import compile_filter
+from index.hnsw.mapped_index import MappedIndex
 
-THREADS = os.cpu_count() or 1
-KEPT_FILTERS = 16  # whose rows are cached: a bit for each row of the index, and half a megabyte at most
-WITH_FIELD = "SELECT 1 FROM items, json_each(metadata) AS field WHERE field.key = ?"
-FIELDS = "SELECT DISTINCT field.key FROM (SELECT metadata FROM items LIMIT 1000), json_each(metadata) AS field LIMIT 50"
-LONGEST_KEPT = 10_000  # characters of a filter's values: a longer filter is looked up each time
-
-
-@dataclass(frozen=True, slots=True)
-class CatalogueInfo:
-    """What a catalogue says of itself. ``fingerprint`` is that of the extractor whose vectors it holds, ``files`` has the
-    SHA-256 of each of its files but the database."""
-
-    format_version: int
-    model: str
-    fingerprint: str
-    dim: int
-    metric: Metric
-    m: int
-    ef_construction: int
-    labelled: bool
-    generation: int
-    base: str
-    files: dict[str, str]
-    tables_sha256: str
-    created_at: str
-    count: int
-
-
-_INFO = TypeAdapter(CatalogueInfo)
+FIELDS = 50  # that a hint names at most
+LONGEST_KEPT = 10_000  # characters of a filter: the rows of a longer one are not kept
+TRIES = 4  # of a search whose hits are removed before they are looked up
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,36 +51,68 @@ class Hit:
 
 
 class Catalogue:
-    """An open catalogue: reads only, from any thread; many processes can hold the same one."""
+    """An open catalogue: reads only, from any thread; it sees what any process writes to it as soon as that is committed."""
 
-    def __init__(self, folder: Path, database: Reading, info: CatalogueInfo, index: MappedIndex) -> None:
+    def __init__(self, folder: Path, database: Reading, follower: CatalogueFollower) -> None:
         self.folder = folder
-        self.info = info
-        self.index = index
         self._database = database
-        # A filter may look at every item: it must not hold up those who only want to know what their hits are called.
-        self._filtered = Reading(open_database(folder))
-        paths = [folder / name for name in (DATABASE, info.base, codes_file(info.base))]
-        self._files = {path: (path.stat().st_ino, path.stat().st_size) for path in paths}
-        self._allowed = functools.lru_cache(KEPT_FILTERS)(self._read_allowed)
+        self._follower = follower
+        self._path = folder / DATABASE
+        self._inode = self._path.stat().st_ino
+
+    def snapshot(self) -> Snapshot:
+        """Return the catalogue's state now, with all that was committed before; it can be searched, and never changes.
+
+        Raises DamagedIndex when the database cannot be read.
+        """
+        return self._follower.current()
+
+    @property
+    def info(self) -> CatalogueInfo:
+        """What the catalogue says of itself now."""
+        snapshot, meta = self.snapshot(), self._follower.meta
+        generation = snapshot.generation
+        return CatalogueInfo(
+            format_version=meta.format_version,
+            model=generation.model,
+            fingerprint=generation.fingerprint,
+            dim=generation.dim,
+            metric=meta.metric,
+            m=meta.m,
+            ef_construction=meta.ef_construction,
+            labelled=meta.labelled,
+            generation=generation.generation,
+            base=generation.base,
+            extractor=generation.extractor,
+            files=generation.files,
+            created_at=meta.created_at,
+            merged_at=generation.created_at,
+            count=len(snapshot),
+            unmerged=len(snapshot.unmerged),
+        )
+
+    @property
+    def index(self) -> MappedIndex:
+        """The index of the current generation; it lacks the unmerged items, and has the removed ones."""
+        return self.snapshot().base.index
 
     @property
     def extractor_folder(self) -> Path:
         """Where the extractor is that made this catalogue's vectors."""
-        return self.folder / EXTRACTOR
+        return self.folder / self.snapshot().generation.extractor
 
     def __len__(self) -> int:
-        return self.info.count
+        return len(self.snapshot())
 
     def fault(self) -> str | None:
         """Return why the files can no longer be read, or None: they are gone, or were cut short. It costs little."""
         try:
-            for path, (number, size) in self._files.items():
-                now = path.stat()
-                if now.st_ino == number and now.st_size < size:  # another file is another catalogue, to be opened later
-                    return f"{path} was cut short from {size:,} to {now.st_size:,} bytes; restore it, and start again"
+            snapshot = self.snapshot()
+            sizes = zip(snapshot.base.paths, snapshot.base.sizes, strict=True)
+            for path, size in sizes if self._path.stat().st_ino == self._inode else ():
+                if (now := path.stat().st_size) < size:
+                    return f"{path} was cut short from {size:,} to {now:,} bytes; restore it, and start again"
             self._select("id", [1])
-            self._filtered.query("SELECT 1 FROM items LIMIT 1")
         except OSError as error:
             return f"the catalogue's files are gone ({error.filename}: {error.strerror}); restore them, and start again"
         except DamagedIndex as error:
@@ -116,30 +121,31 @@ class Catalogue:
 
     def check_made_with(self, fingerprint: str) -> None:
         """Raise CatalogueMismatch unless the extractor with this fingerprint made this catalogue's vectors."""
-        if fingerprint != self.info.fingerprint:
+        info = self.info
+        if fingerprint != info.fingerprint:
             raise CatalogueMismatch(
-                f"the catalogue {self.folder} was made with {self.info.model} ({self.info.fingerprint[:12]}), not with the "
+                f"the catalogue {self.folder} was made with {info.model} ({info.fingerprint[:12]}), not with the "
                 f"extractor at hand ({fingerprint[:12]}): model, weights and preprocessing must be the same; build it again"
             )
 
-    def allow(self, where: object) -> Allowed:
-        """Return the rows that a filter on the metadata allows (docs: index/filters.py); those of recent filters are kept.
+    def allow(self, where: object) -> Selection:
+        """Return the items that a filter on the metadata allows (docs: index/filters.py), as of now.
 
         Raises InvalidFilter, which points at the place, and DamagedIndex when the database cannot be read.
         """
         condition = compile_filter(where)
-        long = sum(len(str(value)) for value in condition.values) > LONGEST_KEPT
-        return self._read_allowed(condition) if long else self._allowed(condition)
+        snapshot = self.snapshot()
+        long = len(repr(condition)) > LONGEST_KEPT
+        return snapshot.select_uncached(condition) if long else snapshot.select(condition)
 
     def hint(self, where: object) -> str | None:
         """Return which fields of a filter no item has, and which there are, or None where there is nothing to say."""
-        asked = dict.fromkeys(field_names(where))
-        lacking = [name for name in asked if not self._filtered.query(f"{WITH_FIELD} LIMIT 1", (name,))]
+        there = self.snapshot().fields()
+        lacking = [name for name in dict.fromkeys(field_names(where)) if name not in there]
         if not lacking:
             return None
-        there = sorted(name for (name,) in self._filtered.query(FIELDS))
         wrong = ", ".join(json.dumps(name, ensure_ascii=False) for name in lacking)
-        return f"no item has the field {wrong}; there are: {', '.join(there) or 'none'}"
+        return f"no item has the field {wrong}; there are: {', '.join(sorted(there)[:FIELDS]) or 'none'}"
 
     def search(
         self,
@@ -147,31 +153,33 @@ class Catalogue:
         k: int,
         *,
         ef: int = DEFAULT_EF,
-        allowed: Allowed | None = None,
+        allowed: Selection | None = None,
         without: Sequence[int | None] = (),
     ) -> list[list[Hit]]:
-        """Find up to ``k`` nearest items of each query, float32 [n, dim], among those that ``allowed`` allows.
+        """Find up to ``k`` nearest items of each query, float32 [n, dim], among those that ``allowed`` has.
 
         ``without`` names for each query an item that is not to be its hit. Raises DimensionMismatch for queries of another
         length, DamagedIndex when the index file is broken.
         """
-        more = int(any(item is not None for item in without))
-        found = self.index.search(vectors, k + more, max(ef, k + more), allowed=allowed, threads=THREADS)
-        kept = [
-            [pair for pair in zip(one.labels.tolist(), self._scores(one.distances), strict=True) if pair[0] != left_out]
-            for one, left_out in itertools.zip_longest(found, without)
-        ]
-        items = self.items(list({label for pairs in kept for label, _ in pairs[:k]}))
-        return [[Hit(items[label], score) for label, score in pairs[:k] if label in items] for pairs in kept]
+        excluded = list(without) or [None] * len(vectors)
+        more = int(any(item is not None for item in excluded))
+        for _ in range(TRIES):
+            snapshot = self.snapshot() if allowed is None else allowed.snapshot
+            kept = []
+            for found, left_out in zip(snapshot.search(vectors, k + more, ef, allowed), excluded, strict=True):
+                pairs = zip(found.labels.tolist(), snapshot.scores(found), strict=True)
+                kept.append([pair for pair in pairs if pair[0] != left_out][:k])
+            wanted = {label for pairs in kept for label, _ in pairs}
+            items = self.items(list(wanted))
+            if len(items) == len(wanted) or allowed is not None:
+                break  # else some were removed meanwhile, and there are others
+        return [[Hit(items[label], score) for label, score in pairs if label in items] for pairs in kept]
 
     def search_exactly(self, vectors: NDArray[np.float32], k: int) -> list[list[tuple[int, float]]]:
         """Return the true ``k`` nearest of each query, by comparing with every vector: pairs of item id and score."""
-        found = search_exact(self.index.vectors(), self.index.labels(), vectors, k, self.info.metric)
-        return [list(zip(one.labels.tolist(), self._scores(one.distances), strict=True)) for one in found]
-
-    def _scores(self, distances: NDArray[np.float32]) -> list[float]:
-        scores: list[float] = METRICS[self.info.metric].score(distances.astype(np.float64)).tolist()
-        return scores
+        snapshot = self.snapshot()
+        found = snapshot.search_exactly(vectors, k)
+        return [list(zip(one.labels.tolist(), snapshot.scores(one), strict=True)) for one in found]
 
     def items(self, ids: Sequence[int]) -> dict[int, Item]:
         """Return the items with these ids; those that are not there are left out."""
@@ -185,15 +193,7 @@ class Catalogue:
 
     def vector(self, item_id: int) -> NDArray[np.float32] | None:
         """Return the vector of an item, float32 [dim], or None when there is no such item."""
-        rows = self._database.query("SELECT row FROM items WHERE id = ?", (item_id,))
-        if not rows:
-            return None
-        ((row,),) = rows
-        if not isinstance(row, int) or not 0 <= row < len(self.index):
-            raise DamagedIndex(
-                f"the catalogue has item {item_id} in row {row} of {len(self.index)}; restore or rebuild it"
-            )
-        return self.index.vector(row)
+        return self.snapshot().vector(item_id)
 
     def thumbnail(self, item_id: int) -> bytes | None:
         """Return the item's thumbnail as JPEG bytes, or None when there is no such item."""
@@ -211,16 +211,12 @@ class Catalogue:
     def close(self) -> None:
         """Let go of the database; the map goes with the last reference to it."""
         self._database.close()
-        self._filtered.close()
-
-    def _read_allowed(self, condition: Condition) -> Allowed:
-        sql = f"SELECT row FROM items WHERE row IS NOT NULL AND {condition.sql}"
-        return allow_rows(self._filtered.numbers(sql, condition.values), len(self.index))
+        self._follower.close()
 
     def _select(self, column: str, values: Sequence[int] | Sequence[str]) -> list[Item]:
         rows: list[Any] = []
-        for at in range(0, len(values), 500):  # SQLite takes a bounded number of parameters
-            part = values[at : at + 500]
+        for at in range(0, len(values), PART):
+            part = values[at : at + PART]
             marks = ", ".join("?" * len(part))
             rows += self._database.query(
                 f"SELECT id, key, sha256, added_at, metadata FROM items WHERE {column} IN ({marks})", part
@@ -241,57 +237,19 @@ def _item(item_id: int, key: Any, sha256: Any, added_at: Any, metadata: Any) -> 
 def open_catalogue(folder: Path) -> Catalogue:
     """Open the catalogue in ``folder``. Raises CatalogueNotFound, CatalogueMismatch (its format) or DamagedIndex."""
     check_readable(folder)
-    database = Reading(open_database(folder))
-    try:
-        info = read_info(database, folder)
-        base = folder / info.base
-        codes = folder / codes_file(info.base)
-        for path in (base, codes):
-            if not path.is_file():
-                raise DamagedIndex(f"the catalogue's index file {path} is missing; restore or rebuild the catalogue")
-        index = open_index(base, info.dim, info.metric, codes)
-        if len(index) != info.count:
-            raise DamagedIndex(
-                f"{base} holds {len(index)} vectors, the catalogue {info.count} items; restore or rebuild it"
-            )
-        return Catalogue(folder, database, info, index)
-    except BaseException:
-        database.close()
-        raise
+    with ExitStack() as stack:
+        database = stack.enter_context(closing(Reading(open_database(folder))))
+        # What follows the catalogue has a connection of its own: its reads are transactions.
+        followed = stack.enter_context(closing(Reading(open_database(folder))))
+        catalogue = Catalogue(folder, database, CatalogueFollower(folder, followed))
+        stack.pop_all()
+        return catalogue
 
 
 def check_readable(folder: Path) -> None:
     """Raise CatalogueNotFound where this user may not read all of a catalogue, as happens to one that is mounted."""
     for path in (folder, *folder.rglob("*")) if folder.is_dir() else ():
-        if not os.access(path, os.R_OK | os.X_OK if path.is_dir() else os.R_OK):
+        if path.exists() and not os.access(path, os.R_OK | os.X_OK if path.is_dir() else os.R_OK):
             raise CatalogueNotFound(
                 f"{path} is there, but user {os.getuid()} may not read it; let all read it: chmod -R a+rX {folder}"
             )
-
-
-def read_info(database: Reading, folder: Path) -> CatalogueInfo:
-    """Return what the database in ``folder`` says of its catalogue.
-
-    Raises CatalogueNotFound, CatalogueMismatch (another format) or DamagedIndex.
-    """
-    meta = read_meta(database, folder)
-    if "base" not in meta:
-        raise CatalogueNotFound(f"{folder} is an unfinished build; run the same build command again to go on with it")
-    if (found := meta.get("format_version")) != FORMAT_VERSION:
-        raise CatalogueMismatch(
-            f"{folder} is a catalogue of format {found}; this version reads format {FORMAT_VERSION}; "
-            "build it again with --overwrite"
-        )
-    try:
-        info = _INFO.validate_json(json.dumps(meta), strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        what = f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
-        raise DamagedIndex(
-            f"{folder / DATABASE} does not say what the catalogue is ({what}); restore or rebuild it"
-        ) from None
-    if strange := [name for name in (info.base, *info.files) if Path(name).is_absolute() or ".." in Path(name).parts]:
-        raise DamagedIndex(
-            f"{folder / DATABASE} names {strange[0]}, which is not in the catalogue; restore or rebuild it"
-        )
-    return info

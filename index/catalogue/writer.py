@@ -6,65 +6,44 @@ import json
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unicodedata import normalize
 
 import numpy as np
-from numpy.typing import NDArray
 
-from index.catalogue.database import Reading, create_database, hash_tables, open_database, read_meta, write_meta
+from index.catalogue.base import Base
+from index.catalogue.database import Reading, begin, create_database, open_database, read_meta
 from index.catalogue.files import (
+    BASE,
     DATABASE,
     EXTRACTOR,
     FORMAT_VERSION,
     REPORT,
     base_file,
     check_place,
-    codes_file,
     flush_folder,
-    hash_file,
     hash_files,
 )
-from index.catalogue.reader import Catalogue, open_catalogue
-from index.errors import CatalogueExists, CatalogueMismatch, CatalogueNotFound, DamagedIndex, VectorIndexError
-from index.hnsw.build import EF_CONSTRUCTION, M, build_hnsw
-from index.hnsw.codes import build_codes
-from index.hnsw.file import open_hnsw_file
+from index.catalogue.generation import Generation, read_generation, write_generation
+from index.catalogue.merge import Progress, build_generation, prune
+from index.catalogue.rows import Entry, delete_items, encode_metadata, ids_of_keys, insert_entry, now
+from index.catalogue.verify import verify_catalogue
+from index.errors import CatalogueExists, CatalogueMismatch, CatalogueNotFound, VectorIndexError
+from index.hnsw.build import EF_CONSTRUCTION, M
 from index.metrics import Metric
-
-CHUNK = 1024
-READER = (
-    2  # counts the changes to what a picture's file gives (pixels, metadata): items of an older one are not taken over
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One picture on its way into a catalogue: the seam between model and index, and what resuming needs."""
-
-    key: str
-    vector: NDArray[np.float32]
-    metadata: dict[str, Any]
-    sha256: str
-    thumbnail: bytes
-    source_size: int
-    source_mtime_ns: int
 
 
 class CatalogueWriter:
     """A catalogue under construction in ``<folder>.partial``; ``publish`` puts it in place."""
 
-    def __init__(self, folder: Path, partial: Path, connection: sqlite3.Connection, dim: int, metric: Metric) -> None:
+    def __init__(self, folder: Path, partial: Path, connection: sqlite3.Connection) -> None:
         self.folder = folder
         self.partial = partial
-        self.dim = dim
-        self.metric: Metric = metric
         self._connection = connection
+        self._made: Generation | None = None
         self._connection.execute("PRAGMA locking_mode=EXCLUSIVE")
 
     @property
@@ -85,11 +64,10 @@ class CatalogueWriter:
 
         Keys and metadata are stored in NFC.
         """
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        with self._connection:
-            self.discard([entry.key for entry in entries])
+        with begin(self._connection):
+            delete_items(self._connection, ids_of_keys(self._connection, [entry.key for entry in entries]).values())
             for entry in entries:
-                self._insert(entry, json.dumps(entry.metadata, ensure_ascii=False), now)
+                insert_entry(self._connection, entry, encode_metadata(entry.metadata), now())
 
     def take_over(self, files: dict[str, tuple[int, int]]) -> set[str]:
         """Take items from the catalogue that is to be replaced, durably; return their keys.
@@ -99,72 +77,54 @@ class CatalogueWriter:
         """
         if not (self.folder / DATABASE).is_file():
             return set()
-        with (
-            suppress(VectorIndexError),
-            closing(open_catalogue(self.folder)) as old,
-            closing(open_database(self.folder)) as database,
-        ):
+        with suppress(VectorIndexError), closing(open_database(self.folder)) as database:
             made, ours = read_meta(Reading(database), self.folder), read_meta(Reading(self._connection), self.folder)
-            alike = all(made.get(name) == ours[name] for name in ("fingerprint", "metric", "labelled", "reader"))
-            base = old.info.base
-            sound = alike and hash_file(self.folder / base) == old.info.files.get(base)
-            if sound and hash_tables(Reading(database)) == old.info.tables_sha256:
-                with self._connection:
-                    return set(self._take_over(old, database, files))
+            meta, generation = read_generation(Reading(database), self.folder)
+            alike = all(made.get(name) == ours[name] for name in ("metric", "labelled", "reader"))
+            if alike and generation.fingerprint == ours["fingerprint"] and not any(verify_catalogue(self.folder)):
+                with begin(self._connection):
+                    return set(self._take_over(Base(self.folder, generation, meta.metric), database, files))
         return set()
 
-    def _take_over(
-        self, old: Catalogue, database: sqlite3.Connection, files: dict[str, tuple[int, int]]
-    ) -> Iterator[str]:
+    def _take_over(self, old: Base, database: sqlite3.Connection, files: dict[str, tuple[int, int]]) -> Iterator[str]:
         rows = database.execute(
-            "SELECT key, sha256, metadata, added_at, row, source_size, source_mtime_ns, jpeg "
-            "FROM items JOIN thumbnails USING (id) WHERE row IS NOT NULL ORDER BY id"
+            "SELECT id, key, sha256, metadata, added_at, source_size, source_mtime_ns, jpeg, vector "
+            "FROM items JOIN thumbnails USING (id) LEFT JOIN vectors USING (id) ORDER BY id"
         )
-        for key, sha256, metadata, added_at, row, size, mtime, thumbnail in rows:
+        for item_id, key, sha256, metadata, added_at, size, mtime, thumbnail, blob in rows:
             if files.get(key) == (size, mtime):
-                entry = Entry(key, old.index.vector(row), {}, sha256, thumbnail, size, mtime)
-                self._insert(entry, metadata, added_at)
+                vector = old.vectors(np.array([item_id]))[0] if blob is None else np.frombuffer(blob, np.float32)
+                insert_entry(
+                    self._connection, Entry(key, vector, {}, sha256, thumbnail, size, mtime), metadata, added_at
+                )
                 yield key
-
-    def _insert(self, entry: Entry, metadata: str, added_at: str) -> None:
-        vector = np.ascontiguousarray(entry.vector, np.float32).tobytes()
-        key, metadata = normalize("NFC", entry.key), normalize("NFC", metadata)
-        facts = (key, entry.sha256, metadata, added_at, vector, entry.source_size, entry.source_mtime_ns)
-        cursor = self._connection.execute(
-            "INSERT INTO items (key, sha256, metadata, added_at, vector, source_size, source_mtime_ns) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
-            facts,
-        )
-        self._connection.execute("INSERT INTO thumbnails VALUES (?, ?)", (cursor.lastrowid, entry.thumbnail))
 
     def discard(self, keys: Iterable[str]) -> None:
         """Drop items by key, where they are there: a source that has gone since the build was broken off."""
-        self._connection.executemany("DELETE FROM items WHERE key = ?", [(normalize("NFC", key),) for key in keys])
+        with begin(self._connection):
+            delete_items(self._connection, ids_of_keys(self._connection, list(keys)).values())
 
-    def build_index(self, progress: Callable[[int], None] = lambda _: None) -> None:
-        """Build the index file over all vectors; ``progress`` gets how many more are in. OSError: the disk is full."""
-        base = self.partial / base_file(1)
-        build_hnsw(base, self._vectors(), len(self), self.dim, self.metric, progress=progress)
-        try:
-            file = open_hnsw_file(base, self.dim)
-            build_codes(self.partial / codes_file(base.name), file, self.metric)
-        except DamagedIndex as error:  # hnswlib does not say when the disk takes less than it writes
-            raise OSError(f"the index file was not written whole ({error}); is the disk full?") from None
-        with self._connection:
-            rows = enumerate(file.labels().tolist())
-            self._connection.executemany("UPDATE items SET row = ?, vector = NULL WHERE id = ?", rows)
-            write_meta(self._connection, {"generation": 1, "base": base.name, "count": len(self)})
+    def build_index(self, progress: Progress = lambda *_: None) -> None:
+        """Build the index file over all vectors; ``progress`` gets "index" (items). OSError: the disk is full."""
+        meta = read_meta(Reading(self._connection), self.partial)
+        planned = Generation(
+            1, base_file(1), 0, 0, 0, "", EXTRACTOR, meta["model"], meta["fingerprint"], meta["dim"], {}
+        )
+        self._made = build_generation(self.partial, self._connection, planned, meta["metric"], None, progress)
 
     def publish(self, report: dict[str, Any]) -> None:
-        """Put the finished catalogue in its place, with the report of how it was built."""
+        """Put the finished catalogue, whose index is built, in its place, with the report of how it was built."""
+        assert self._made is not None
         (self.partial / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        with self._connection:
-            write_meta(self._connection, {"files": hash_files(self.partial)})
-            write_meta(self._connection, {"tables_sha256": hash_tables(Reading(self._connection))})
-        self._connection.execute("VACUUM")  # the vectors have moved into the index file
+        made = replace(self._made, files=hash_files(self.partial) | self._made.files)
+        with begin(self._connection):
+            write_generation(self._connection, made)
         self._connection.close()
         flush_folder(self.partial)
         self._put_in_place()
+        with closing(open_database(self.folder, writable=True)) as connection:
+            prune(self.folder, connection, made)
+            connection.execute("VACUUM")  # the vectors have moved into the index file
 
     def close(self) -> None:
         """Stop here; what was added stays in the partial folder for the next attempt."""
@@ -184,12 +144,6 @@ class CatalogueWriter:
         else:
             self.partial.rename(self.folder)
         flush_folder(self.folder.parent)
-
-    def _vectors(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        cursor = self._connection.execute("SELECT id, vector FROM items ORDER BY id")
-        while rows := cursor.fetchmany(CHUNK):
-            vectors = np.frombuffer(b"".join(vector for _, vector in rows), np.float32).reshape(len(rows), self.dim)
-            yield np.array([row_id for row_id, _ in rows], np.int64), vectors
 
 
 def start_catalogue(
@@ -226,10 +180,10 @@ def start_catalogue(
             "ef_construction": EF_CONSTRUCTION,
             "labelled": labelled,
             "reader": reader,
-            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "created_at": now(),
         }
         connection = create_database(partial, meta)
-    return CatalogueWriter(folder, partial, connection, dim, metric)
+    return CatalogueWriter(folder, partial, connection)
 
 
 def _resume(
@@ -238,14 +192,14 @@ def _resume(
     """Return the database of a broken-off build, ready to go on with, or None where there is nothing to go on with."""
     if not (partial / DATABASE).is_file():
         return None
-    connection = open_database(partial, writable=True)
+    connection = open_database(partial, writable=True, seconds=1)
     try:
         # Locked until close: a second build of the same catalogue gets an error, and cannot write in between.
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")
         connection.execute("BEGIN IMMEDIATE").connection.rollback()
         found = read_meta(Reading(connection), partial)
         begun = connection.execute("SELECT count(*) FROM items").fetchone()[0]
-        if not begun or found.get("reader") != reader:
+        if not begun or (found.get("reader"), found["format_version"]) != (reader, FORMAT_VERSION):
             connection.close()  # nothing would be lost by starting over, or it is of an older version
             return None
         if found["metric"] != metric:
@@ -263,8 +217,11 @@ def _resume(
                 f"{partial} is a build that was broken off {'with' if found['labelled'] else 'without'} labels from folders; "
                 "go on the same way, or remove the folder to start over"
             )
-        if "base" in found:
-            _take_back_vectors(connection, partial / found["base"], dim)
+        with begin(connection):  # where it was broken off between its index file and its renaming
+            connection.execute("DELETE FROM generations")
+            connection.execute("DELETE FROM meta WHERE name = 'generation'")
+        for path in partial.glob(f"{BASE}*"):
+            path.unlink()
         return connection
     except CatalogueNotFound:  # broken off before its tables were there
         connection.close()
@@ -277,14 +234,3 @@ def _resume(
     except BaseException:
         connection.close()
         raise
-
-
-def _take_back_vectors(connection: sqlite3.Connection, base: Path, dim: int) -> None:
-    """Undo the end of a build that was broken off between its index file and its renaming."""
-    file = open_hnsw_file(base, dim)
-    vectors = file.row_vectors()
-    with connection:
-        for item_id, row in connection.execute("SELECT id, row FROM items WHERE row IS NOT NULL").fetchall():
-            blob = np.ascontiguousarray(vectors[row]).tobytes()
-            connection.execute("UPDATE items SET row = NULL, vector = ? WHERE id = ?", (blob, item_id))
-        connection.execute("DELETE FROM meta WHERE name IN ('base', 'count', 'files', 'generation', 'tables_sha256')")

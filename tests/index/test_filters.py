@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import random
-import sqlite3
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from index import InvalidFilter, parse_filter
+from index.columns.build import MemoryTable, TableBuilder
+from index.columns.column import Table
+from index.columns.file import open_columns, write_columns
 from index.filter_json import field_names
 from index.filters import OPERATORS, compile_filter
 
@@ -28,18 +32,26 @@ ITEMS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.fixture(scope="module")
-def database() -> sqlite3.Connection:
-    connection = sqlite3.connect(":memory:")
-    connection.execute("CREATE TABLE items (id INTEGER PRIMARY KEY, metadata TEXT NOT NULL)")
-    rows = [(n, json.dumps(item, ensure_ascii=False)) for n, item in enumerate(ITEMS)]
-    connection.executemany("INSERT INTO items VALUES (?, ?)", rows)
-    return connection
+def written(folder: Path, items: list[dict[str, Any]]) -> Table:
+    builder = TableBuilder()
+    for row, item in enumerate(items):
+        builder.add(row, item)
+    write_columns(folder / "base.columns", np.arange(len(items)), builder.build(len(items)))
+    return open_columns(folder / "base.columns")
 
 
-def allowed(database: sqlite3.Connection, where: object) -> list[int]:
-    condition = compile_filter(where)
-    return [n for (n,) in database.execute(f"SELECT id FROM items WHERE {condition.sql}", condition.values)]
+@pytest.fixture(scope="module", params=["in memory", "mapped", "sparse"])
+def table(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Table:
+    """The items' columns: made of them, from a file, and from one that has them among many others without metadata."""
+    if request.param == "in memory":
+        return MemoryTable(ITEMS)
+    return written(tmp_path_factory.mktemp("columns"), ITEMS + [{}] * (1000 if request.param == "sparse" else 0))
+
+
+def allowed(table: Table, where: object) -> list[int]:
+    rows = compile_filter(where).rows(table)
+    assert rows.shape == (table.count,)
+    return [int(row) for row in np.flatnonzero(rows) if row < len(ITEMS)]
 
 
 @pytest.mark.parametrize(
@@ -93,8 +105,8 @@ def allowed(database: sqlite3.Connection, where: object) -> list[int]:
     ],
     ids=json.dumps,
 )
-def test_a_filter_allows_what_it_says(database: sqlite3.Connection, where: object, expected: list[int]) -> None:
-    assert allowed(database, where) == expected
+def test_a_filter_allows_what_it_says(table: Table, where: object, expected: list[int]) -> None:
+    assert allowed(table, where) == expected
 
 
 MISSING = object()
@@ -109,7 +121,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def holds(item: dict[str, Any], where: dict[str, Any]) -> bool:
-    """A plain reading of a filter, to judge the SQL by."""
+    """A plain reading of a filter, to judge by."""
     for name, asked in where.items():
         if name == "$and":
             result = all(holds(item, one) for one in asked)
@@ -154,7 +166,9 @@ def some_filter(dice: random.Random, depth: int) -> dict[str, Any]:
     values = [640, 641.5, 0.5, "640", "cats", "", "dogs", None, True, False, "red", 3]
     conditions: dict[str, Any] = {}
     for _ in range(dice.randint(1, 2)):
-        operator = dice.choice([one.name for one in OPERATORS if one.of_field])
+        operator = dice.choice(
+            [one.name for one in OPERATORS if one.of_field and one.operand not in ("near", "period")]
+        )
         operand: Any = dice.choice(values)
         if operator in COMPARISONS:
             operand = dice.choice([640, 641.5, 0.5, "640", "cats", ""])
@@ -170,15 +184,78 @@ def some_filter(dice: random.Random, depth: int) -> dict[str, Any]:
     return {dice.choice(["width", "label", "tags", "none"]): conditions}
 
 
-def test_random_filters_allow_what_a_plain_reading_allows(database: sqlite3.Connection) -> None:
+def test_random_filters_allow_what_a_plain_reading_allows(table: Table) -> None:
     dice = random.Random(5)
     sizes = set()
     for _ in range(600):
         where = some_filter(dice, 3)
-        found = allowed(database, where)
+        found = allowed(table, where)
         assert found == [n for n, item in enumerate(ITEMS) if holds(item, where)], where
         sizes.add(len(found))
     assert len(sizes) > 6
+
+
+DATES = [
+    "2024-05-01",
+    "2024-05-31T23:59:59",
+    "2024-06-01T00:00:00",
+    "2024-06-01T01:00:00+02:00",
+    "2024-05-01T10:30:15.250",
+    "2024",
+    "May 2024",
+    None,
+    20240501,
+]
+
+
+@pytest.mark.parametrize(
+    ("period", "expected"),
+    [
+        ("2024", [0, 1, 2, 3, 4]),
+        ("2024-05", [0, 1, 3, 4]),
+        ("2024-05-01", [0, 4]),
+        ("2024-05-01T10:30", [4]),
+        ("2024-05-01T10:30:15", [4]),
+        ("2024-05-01T10:30:16", []),
+        ("2024-05-31T23:00:00Z/2024-05-31T23:00:00Z", [3]),
+        ("2024-05-02/2024-06", [1, 2, 3]),
+        ("2023-12", []),
+    ],
+)
+def test_a_period_has_the_dates_within_it(period: str, expected: list[int], tmp_path: Path) -> None:
+    items = [{"taken": date} for date in DATES]
+    for table in (MemoryTable(items), written(tmp_path, items)):
+        assert allowed(table, {"taken": {"$during": period}}) == expected
+
+
+def test_places_within_a_distance_are_found_across_the_date_line_and_the_poles(tmp_path: Path) -> None:
+    places = [(52.52, 13.405), (48.857, 2.352), (0, 179.9), (0, -179.9), (89.9, 0), (89.9, 180), (None, 3), ("52", 13)]
+    items = [{"latitude": one, "longitude": other} for one, other in places]
+    nested: list[dict[str, Any]] = [{"place": item} for item in items]
+    for (latitude, longitude, km), expected in {
+        (52.5, 13.4, 10): [0],
+        (52.5, 13.4, 880): [0, 1],  # from Berlin to Paris are 877 km
+        (52.5, 13.4, 870): [0],
+        (0, 180, 12): [2, 3],  # a tenth of a degree of the equator is 11.1 km
+        (0, 179.9, 22): [2],
+        (90, 0, 12): [4, 5],
+        (0, 0, 20_100): [0, 1, 2, 3, 4, 5],
+        (52.52, 13.405, 0): [0],
+    }.items():
+        near = {"$near": {"latitude": latitude, "longitude": longitude, "km": km}}
+        for table in (MemoryTable(items), written(tmp_path, items)):
+            assert allowed(table, near) == expected
+        assert allowed(MemoryTable(nested), {"place": near}) == expected
+        assert allowed(MemoryTable(nested), {"$not": {"place": near}}) == sorted(set(range(8)) - set(expected))
+
+
+def test_numbers_that_float64_cannot_hold_are_told_apart(tmp_path: Path) -> None:
+    ids = [2**53, 2**53 + 1, 2**62 + 1, 2**62 + 2, -(2**63)]
+    table = written(tmp_path, [{"id": one} for one in ids])
+    assert [allowed(table, {"id": one}) for one in ids] == [[0], [1], [2], [3], [4]]
+    assert allowed(table, {"id": {"$gt": 2**53}}) == [1, 2, 3]
+    assert allowed(table, {"id": {"$lt": 0.5}}) == [4]
+    assert allowed(table, {"id": {"$gte": 1e300}}) == []
 
 
 def deep(levels: int) -> dict[str, Any]:
@@ -212,6 +289,14 @@ def deep(levels: int) -> dict[str, Any]:
         ({"$and": [{}] * 65}, r"where.\$and\[64\]: a filter has at most 64 conditions"),
         ({"label": {"$exists": 1}}, r"where.label.\$exists: give true or false, not a number"),
         ({"label": {}}, r"where.label: say what is asked of the field"),
+        ({"taken": {"$during": 2024}}, r'where.taken.\$during: give a period such as "2024-05", .* not a number'),
+        ({"taken": {"$during": "2024-13"}}, r"where.taken.\$during: '2024-13' is not a period such as"),
+        ({"taken": {"$during": "May"}}, r"where.taken.\$during: 'May' is not a period such as"),
+        ({"taken": {"$during": "9999"}}, r"where.taken.\$during: '9999' is not a period such as"),
+        ({"taken": {"$during": "2024-05/2023"}}, r"where.taken.\$during: the period ends before it begins"),
+        ({"place": {"$near": [1, 2]}}, r"where.place.\$near: give an object such as .\"latitude\": 52.5"),
+        ({"$near": {"latitude": 1, "longitude": 2, "km": "3"}}, r"where.\$near.km: give a number, not a text"),
+        ({"$near": {"latitude": 91, "longitude": 2, "km": 3}}, r"where.\$near: latitude is from -90 to 90"),
         ({"width": {"$gt": 1, "mm": 2}}, "where.width: operators and fields cannot stand side by side"),
         ({"width": float("nan")}, r"where.width.\$eq: the number is too large, or is none"),
         ({"width": 10**400}, r"where.width.\$eq: the number is too large, or is none"),
@@ -238,11 +323,11 @@ def test_a_name_that_is_there_twice_loses_no_condition_silently() -> None:
             parse_filter(text)
 
 
-def test_the_largest_filters_that_are_taken_are_no_trouble_for_sqlite(database: sqlite3.Connection) -> None:
-    assert allowed(database, {"$or": [{"width": n} for n in range(600, 664)]}) == [0]
-    assert allowed(database, {"width": {"$in": list(range(100_000))}}) == [0]
-    assert allowed(database, deep(6)) == [0]
-    assert allowed(database, deep(7)) == [1, 2, 3, 4, 5, 6, 7, 8]
+def test_the_largest_filters_that_are_taken_are_taken(table: Table) -> None:
+    assert allowed(table, {"$or": [{"width": n} for n in range(600, 664)]}) == [0]
+    assert allowed(table, {"width": {"$in": list(range(100_000))}}) == [0]
+    assert allowed(table, deep(6)) == [0]
+    assert allowed(table, deep(7)) == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 def test_the_fields_that_a_filter_asks_of_are_named() -> None:

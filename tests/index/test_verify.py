@@ -109,15 +109,6 @@ def test_verify_names_what_is_missing(folder: Path) -> None:
         open_catalogue(folder)
 
 
-class Starts(str):
-    """Equal to any text that begins with it."""
-
-    __hash__ = str.__hash__
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, str) and other.startswith(str(self))
-
-
 def test_verify_does_not_wait_for_a_pipe(folder: Path) -> None:
     (folder / "base-000001.hnsw").unlink()
     os.mkfifo(folder / "base-000001.hnsw")
@@ -132,9 +123,10 @@ def test_verify_looks_into_the_database(folder: Path) -> None:
     connection.close()
     (folder / "model.yaml").write_text("what BentoML's model store puts next to it is no damage")
     assert list(verify_catalogue(folder)) == [
-        Starts("catalogue.sqlite: its tables have changed since the build (SHA-256 "),
+        "catalogue.sqlite: the rows of 1 items have changed since they were written; the first, item 4",
         "catalogue.sqlite: 1 items have no thumbnail",
         "catalogue.sqlite: 1 items have metadata that is no JSON object",
+        "base-000001.columns: 7 columns are not those of the items' metadata; the first, date",
     ]
 
 

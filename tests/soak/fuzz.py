@@ -20,6 +20,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from index.hnsw.file import HEADER, open_hnsw_file
 
 ROOT = Path(__file__).parents[2]
 COUNT, DIM = 200, 16
-FILES = ("base-000001.hnsw", "base-000001.codes")
+FILES = ("base-000001.hnsw", "base-000001.codes", "base-000001.columns")
 AWKWARD = (0, 1, 2, 3, 31, 32, 33, 64, 199, 200, 201, 255, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1)
 
 Data = bytearray
@@ -43,11 +44,34 @@ def clusters(count: int, seed: int) -> np.ndarray:
     return np.ascontiguousarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
+def fields(n: int) -> dict[str, Any]:
+    """Metadata of every kind: numbers, texts, dates, lists, objects, and a field that few items have."""
+    few = {"few": n} if n % 50 == 0 else {}
+    return {
+        "n": n,
+        "text": f"text {n}",
+        "date": f"2024-05-{n % 28 + 1:02}",
+        "tags": [f"tag {n % 7}"],
+        "in": {"x": n / 3},
+    } | few
+
+
+FILTERS = (
+    {"n": {"$lt": 150}},
+    {"n": {"$lt": 30}},
+    {"n": {"$lt": 3}},
+    {"text": {"$prefix": "text 1"}, "date": {"$during": "2024-05-10/2024-05-20"}},
+    {"tags": {"$contains": "tag 3"}, "text": {"$contains": "9"}},
+    {"in": {"x": {"$gte": 10}}, "few": {"$exists": True}},
+    {"$near": {"latitude": 1, "longitude": 1, "km": 1}},
+)
+
+
 def make_catalogue(folder: Path) -> Path:
     """A small catalogue, whole and sound, but for the extractor, which no search needs."""
     writer: CatalogueWriter = start_catalogue(folder, model="none", fingerprint="0" * 64, dim=DIM)
     vectors = clusters(COUNT, 1)
-    entries = [Entry(f"{n}.jpg", vector, {"n": n}, "0" * 64, b"\xff\xd8", 1, 1) for n, vector in enumerate(vectors)]
+    entries = [Entry(f"{n}.jpg", vector, fields(n), "0" * 64, b"\xff\xd8", 1, 1) for n, vector in enumerate(vectors)]
     writer.add(entries)
     writer.build_index()
     writer.publish({})
@@ -127,8 +151,9 @@ def use(folder: Path, queries: np.ndarray) -> str:
         try:
             catalogue.search(queries, 10)
             catalogue.search(queries, COUNT, ef=COUNT)
-            for share in (150, 30, 3):
-                catalogue.search(queries, 5, allowed=catalogue.allow({"n": {"$lt": share}}))
+            for where in FILTERS:
+                catalogue.search(queries, 5, allowed=catalogue.allow(where))
+            catalogue.hint({"none": 1})
             plain = type(catalogue.index)(open_hnsw_file(folder / FILES[0], DIM), "cosine")
             plain.search(queries, 10)
             return "answered"
@@ -145,7 +170,7 @@ def child(folder: Path, start: int, stop: int) -> None:
     queries = clusters(3, 2)
     for seed in range(start, stop):
         rng = np.random.default_rng(seed)
-        name = FILES[seed % 3 == 2]  # two of three in the index file
+        name = FILES[seed % 3]
         kind = MUTATIONS[seed // 3 % len(MUTATIONS)]  # every kind in either file
         data = bytes(kind(bytearray(originals[name]), rng))
         path = catalogue / name

@@ -1,0 +1,54 @@
+"""One generation's files, open: the index, its companion of codes and the columns of its items' metadata."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.catalogue.files import codes_file, columns_file
+from index.catalogue.generation import Generation
+from index.columns.file import open_columns
+from index.errors import DamagedIndex
+from index.filters import Filter
+from index.hnsw.mapped_index import open_index
+from index.metrics import Metric
+from index.row_mask import Allowed, allow_mask
+
+KEPT_FILTERS = 16  # whose rows are cached: a bit for each row of the index, and half a megabyte at most
+
+
+class Base:
+    """The mapped files of a generation; they stay readable when they are unlinked, until the last reader has gone.
+
+    Raises DamagedIndex when one is missing or is none, FileNotFoundError where it went away meanwhile.
+    """
+
+    def __init__(self, folder: Path, generation: Generation, metric: Metric) -> None:
+        self.generation = generation
+        self.paths = [
+            folder / one for one in (generation.base, codes_file(generation.base), columns_file(generation.base))
+        ]
+        for path in self.paths:
+            if not path.is_file():
+                raise DamagedIndex(f"the catalogue's index file {path} is missing; restore or rebuild the catalogue")
+        self.sizes = [path.stat().st_size for path in self.paths]
+        base, codes, columns = self.paths
+        self.index = open_index(base, generation.dim, metric, codes)
+        self.columns = open_columns(columns)
+        for path, rows in ((base, len(self.index)), (columns, self.columns.count)):
+            if rows != generation.count:
+                raise DamagedIndex(
+                    f"{path} holds {rows} rows, the generation {generation.count} items; restore or rebuild it"
+                )
+        self.allow = functools.lru_cache(KEPT_FILTERS)(self.read_allowed)
+
+    def read_allowed(self, condition: Filter) -> Allowed:
+        """Return which rows of the index a filter allows. Raises DamagedIndex."""
+        return allow_mask(condition.rows(self.columns))
+
+    def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the vectors of items that it has, float32 [n, dim]."""
+        return self.index.vectors()[self.columns.rows(ids)]

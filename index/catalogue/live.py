@@ -1,0 +1,223 @@
+"""Write to a catalogue that is in use: add, remove and update items, each call one durable transaction.
+
+Any number of processes may write: they take turns, and readers wait for none of them. A call that returned is on the disk,
+and in every reader's next snapshot.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unicodedata import normalize
+
+import numpy as np
+
+from index.catalogue.database import Reading, begin, open_database
+from index.catalogue.generation import CatalogueMeta, Generation, read_generation
+from index.catalogue.rows import (
+    Entry,
+    delete_items,
+    encode_metadata,
+    ids_of_keys,
+    insert_entry,
+    now,
+    select_in,
+    write_metadata,
+)
+from index.errors import CatalogueMismatch, InvalidEntry
+
+LONGEST_KEY = 4096  # characters
+LARGEST_METADATA = 256 * 1024  # characters of JSON for one item
+KEPT_SECONDS = 24 * 3600  # for which the answer to a request with an idempotency key is kept
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What became of an entry: the id of its item, and of the item that was there under its key."""
+
+    id: int
+    replaced: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """The answer to an earlier request: its HTTP status and JSON text."""
+
+    status: int
+    answer: str
+
+
+class LiveWriter:
+    """Writes to the catalogue in ``folder``; safe to use from many threads at once.
+
+    Raises CatalogueNotFound, CatalogueMismatch or DamagedIndex when the folder is no catalogue. Every method raises
+    CatalogueBusy when another process writes for too long, and DiskFull; then nothing of the call was written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._connection = open_database(folder, writable=True)
+        self._lock = threading.Lock()
+        try:
+            self._read()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def add(self, entries: Sequence[Entry], fingerprint: str, answer: Answer | None = None) -> list[Added]:
+        """Add entries, whose vectors the extractor with this fingerprint made; an entry replaces the item under its key.
+
+        Of several entries under one key the last stays. ``answer`` is what to keep for the request, made of the result.
+        Raises CatalogueMismatch for another extractor, InvalidEntry.
+        """
+        texts = [self._checked(entry) for entry in entries]
+        with self._transaction() as connection:
+            _, generation = self._read()
+            if generation.fingerprint != fingerprint:
+                raise CatalogueMismatch(
+                    f"{self.folder} has vectors of {generation.model} ({generation.fingerprint[:12]}), not of the extractor "
+                    f"that made these ({fingerprint[:12]}); embed them again"
+                )
+            added: list[Added] = []
+            for entry, text in zip(entries, texts, strict=True):
+                if entry.vector.shape != (generation.dim,) or not np.isfinite(entry.vector).all():
+                    raise InvalidEntry(f"{entry.key}: its vector is not {generation.dim} finite numbers")
+                there = ids_of_keys(connection, [entry.key]).get(entry.key)
+                if there is not None:
+                    delete_items(connection, [there])
+                added.append(Added(insert_entry(connection, entry, text, now()), there))
+            self._keep(connection, answer, added)
+        return added
+
+    def remove(
+        self, *, ids: Sequence[int] = (), keys: Sequence[str] = (), answer: Answer | None = None
+    ) -> list[int | None]:
+        """Remove items by id, or else by key, and return the id of each in order, None for one that is not there."""
+        with self._transaction() as connection:
+            found = self._find(connection, ids, keys)
+            delete_items(connection, sorted({one for one in found if one is not None}))
+            self._keep(connection, answer, found)
+        return found
+
+    def update(
+        self,
+        metadata: Sequence[Mapping[str, Any]],
+        *,
+        ids: Sequence[int] = (),
+        keys: Sequence[str] = (),
+        replace: bool = False,
+        answer: Answer | None = None,
+    ) -> list[int | None]:
+        """Change the metadata of items by id, or else by key, and return the id of each, None for one that is not there.
+
+        Fields are set, and removed where they are null; with ``replace`` the metadata becomes what was given. Raises
+        InvalidEntry.
+        """
+        names: Sequence[int | str] = ids or keys
+        with self._transaction() as connection:
+            found = self._find(connection, ids, keys)
+            for name, item_id, fields in zip(names, found, metadata, strict=True):
+                if item_id is None:
+                    continue
+                ((text,),) = connection.execute("SELECT metadata FROM items WHERE id = ?", (item_id,))
+                merged = (
+                    dict(fields) if replace else {k: v for k, v in (json.loads(text) | fields).items() if v is not None}
+                )
+                write_metadata(connection, item_id, _metadata_text(name, merged))
+            self._keep(connection, answer, found)
+        return found
+
+    def sources(self) -> dict[str, tuple[int, int]]:
+        """Return the size and modification time of every item's file, by key."""
+        with self._lock:
+            rows = self._connection.execute("SELECT key, source_size, source_mtime_ns FROM items")
+            return {key: (size, mtime) for key, size, mtime in rows}
+
+    def stored_answer(self, name: str, digest: str) -> StoredAnswer | None:
+        """Return the answer that was kept for a request, or None. Raises InvalidEntry when it was another request."""
+        with self._lock:
+            row = self._connection.execute(
+                "SELECT digest, status, answer FROM requests WHERE name = ?", (name,)
+            ).fetchone()
+        if row is None:
+            return None
+        known, status, answer = row
+        if known != digest:
+            raise InvalidEntry("this Idempotency-Key was used for another request; use a new one for each")
+        return StoredAnswer(status, answer)
+
+    def unmerged(self) -> tuple[int, int, int]:
+        """Return how many items the index lacks, how many changes it has not seen, and how many items it has."""
+        with self._lock:
+            _, generation = self._read()
+            sql = "SELECT (SELECT count(*) FROM vectors WHERE id > ?), (SELECT count(*) FROM changes WHERE seq > ?)"
+            ((added, changed),) = self._connection.execute(sql, (generation.last_id, generation.last_change))
+            return added, changed, generation.count
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._connection.close()
+
+    def _read(self) -> tuple[CatalogueMeta, Generation]:
+        return read_generation(Reading(self._connection), self.folder)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, begin(self._connection):
+            yield self._connection
+
+    def _find(self, connection: sqlite3.Connection, ids: Sequence[int], keys: Sequence[str]) -> list[int | None]:
+        if ids:
+            there = {one for (one,) in select_in(connection, "SELECT id FROM items WHERE id IN ({})", list(ids))}
+            return [one if one in there else None for one in ids]
+        found = ids_of_keys(connection, keys)
+        return [found.get(key) for key in keys]
+
+    def _checked(self, entry: Entry) -> str:
+        key = normalize("NFC", entry.key)
+        if not key or len(key) > LONGEST_KEY or any(ord(one) < 32 or 0xD800 <= ord(one) < 0xE000 for one in key):
+            raise InvalidEntry(
+                f"{key[:80]!r} is not a key: 1 to {LONGEST_KEY} characters, none of them a control character"
+            )
+        return _metadata_text(entry.key, entry.metadata)
+
+    def _keep(self, connection: sqlite3.Connection, answer: Answer | None, result: Any) -> None:
+        if answer is None:
+            return
+        connection.execute("DELETE FROM requests WHERE at < ?", (time.time() - KEPT_SECONDS,))
+        connection.execute(
+            "INSERT INTO requests VALUES (?, ?, ?, ?, ?)",
+            (answer.name, answer.digest, 200, answer.body(result), time.time()),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What to keep of a request so that it can be sent again: its idempotency key, a digest of all of it, and what makes the
+    JSON text of its answer from the result."""
+
+    name: str
+    digest: str
+    body: Callable[[Any], str]
+
+
+def _metadata_text(name: object, metadata: Mapping[str, Any]) -> str:
+    try:
+        text = encode_metadata(dict(metadata))
+        text.encode()
+    except (TypeError, ValueError, RecursionError):
+        raise InvalidEntry(
+            f"the metadata of {name} is not JSON: texts, finite numbers, true, false, null, lists, objects"
+        ) from None
+    if len(text) > LARGEST_METADATA:
+        raise InvalidEntry(
+            f"the metadata of {name} has {len(text):,} characters, more than the {LARGEST_METADATA:,} allowed"
+        )
+    return text

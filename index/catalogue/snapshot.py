@@ -1,0 +1,217 @@
+"""One state of a catalogue: a generation's index, and what was added, removed and changed since it was made.
+
+A snapshot never changes, so a query that goes by one sees one state throughout. The next one shares all that it can.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.backend import DEFAULT_EF, Neighbours
+from index.catalogue.base import KEPT_FILTERS, Base
+from index.columns.build import MemoryTable
+from index.exact import search_exact, unit_rows
+from index.filters import Filter
+from index.metrics import METRICS, Metric
+from index.row_mask import Allowed, allow_mask
+
+THREADS = os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True)
+class Unmerged:
+    """Items that the index has not: ``ids``, int64 [n], ascending; ``vectors``, float32 [n, dim], of unit length under
+    cosine; and their metadata."""
+
+    ids: NDArray[np.int64]
+    vectors: NDArray[np.float32]
+    metadata: tuple[dict[str, Any], ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def having(
+        self, ids: NDArray[np.int64], vectors: NDArray[np.float32], metadata: Sequence[dict[str, Any]]
+    ) -> Unmerged:
+        """Return these and more, whose ids are larger."""
+        if not len(ids):
+            return self
+        return Unmerged(np.append(self.ids, ids), _append(self.vectors, vectors), (*self.metadata, *metadata))
+
+    def lacking(self, ids: set[int]) -> Unmerged:
+        """Return these without those of ``ids``."""
+        kept = [place for place, one in enumerate(self.ids.tolist()) if one not in ids]
+        if len(kept) == len(self):
+            return self
+        return Unmerged(self.ids[kept], self.vectors[kept], tuple(self.metadata[place] for place in kept))
+
+    def saying(self, updated: Mapping[int, dict[str, Any]]) -> Unmerged:
+        """Return these with other metadata for some."""
+        if not any(one in updated for one in self.ids.tolist()):
+            return self
+        pairs = zip(self.ids.tolist(), self.metadata, strict=True)
+        return replace(self, metadata=tuple(updated.get(one, old) for one, old in pairs))
+
+
+def _append(rows: NDArray[np.float32], more: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return rows and more rows. They share a buffer with room at its end, so that a few more cost only themselves.
+
+    A buffer's next rows are written once: whoever has fewer rows of it never looks there.
+    """
+    count, total = len(rows), len(rows) + len(more)
+    buffer = rows.base if isinstance(rows.base, np.ndarray) else None
+    room = buffer is not None and buffer.ndim == 2 and len(buffer) > total
+    if not room or not np.isnan(buffer[count, 0]):  # type: ignore[index]
+        buffer = np.full((max(64, 2 * total), more.shape[1]), np.nan, np.float32)
+        buffer[:count] = rows
+    assert buffer is not None
+    buffer[count:total] = more
+    return buffer[:total]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The items of a snapshot that a filter allows: rows of the index, and which of the unmerged items, bool [n]."""
+
+    snapshot: Snapshot
+    allowed: Allowed
+    unmerged: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.allowed) + int(np.count_nonzero(self.unmerged))
+
+
+class Snapshot:
+    """A generation and what is ahead of it; searched from any thread.
+
+    ``removed`` and ``updated`` are of items that the index has: their ids, and the new metadata by id.
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        metric: Metric,
+        unmerged: Unmerged,
+        removed: frozenset[int],
+        updated: Mapping[int, dict[str, Any]],
+        last_change: int,
+    ) -> None:
+        self.base = base
+        self.metric: Metric = metric
+        self.unmerged = unmerged
+        self.removed = removed
+        self.updated = updated
+        self.last_change = last_change
+        self.generation = base.generation
+        self._removed_rows = _rows(base, removed)
+        self._live = self._live_rows() if len(self._removed_rows) else None
+        self._select = functools.lru_cache(KEPT_FILTERS)(self.select_uncached)
+
+    def __len__(self) -> int:
+        """Return how many items there are."""
+        return self.generation.count - len(self._removed_rows) + len(self.unmerged)
+
+    @property
+    def last_id(self) -> int:
+        """The largest id that it has seen."""
+        return int(self.unmerged.ids[-1]) if len(self.unmerged) else self.generation.last_id
+
+    def select(self, condition: Filter) -> Selection:
+        """Return the items that a filter allows; those of recent filters are kept."""
+        return self._select(condition)
+
+    def select_uncached(self, condition: Filter) -> Selection:
+        """Return the items that a filter allows."""
+        allowed = self.base.allow(condition)
+        changed = _rows(self.base, self.updated)
+        extra = condition.rows(self._table)
+        if len(changed) or len(self._removed_rows):
+            mask = allowed.mask()
+            mask[changed] = extra[len(self.unmerged) :]
+            mask[self._removed_rows] = False
+            allowed = allow_mask(mask)
+        return Selection(self, allowed, extra[: len(self.unmerged)])
+
+    def search(
+        self, vectors: NDArray[np.float32], k: int, ef: int = DEFAULT_EF, selection: Selection | None = None
+    ) -> list[Neighbours]:
+        """Find up to ``k`` nearest items of each query, float32 [n, dim], of a selection or of all.
+
+        Raises DimensionMismatch for queries of another length, DamagedIndex when the index file is broken.
+        """
+        allowed = self._live if selection is None else selection.allowed
+        found = self.base.index.search(vectors, k, max(ef, k), allowed=allowed, threads=THREADS)
+        ids, rows = self.unmerged.ids, self.unmerged.vectors
+        if selection is not None and not selection.unmerged.all():
+            ids, rows = ids[selection.unmerged], rows[selection.unmerged]
+        if not len(ids):
+            return found
+        return [
+            _nearest(one, other, k)
+            for one, other in zip(found, search_exact(rows, ids, vectors, k, self.metric), strict=True)
+        ]
+
+    def search_exactly(self, vectors: NDArray[np.float32], k: int) -> list[Neighbours]:
+        """Return the true ``k`` nearest of each query, by comparing with every vector."""
+        rows: Any = slice(None) if self._live is None else self._live.rows()
+        index = self.base.index
+        found = search_exact(index.vectors()[rows], index.labels()[rows], vectors, k, self.metric)
+        if not len(self.unmerged):
+            return found
+        more = search_exact(self.unmerged.vectors, self.unmerged.ids, vectors, k, self.metric)
+        return [_nearest(one, other, k) for one, other in zip(found, more, strict=True)]
+
+    def vector(self, item_id: int) -> NDArray[np.float32] | None:
+        """Return the vector of an item, float32 [dim], or None when there is no such item."""
+        place = int(np.searchsorted(self.unmerged.ids, item_id))
+        if place < len(self.unmerged) and self.unmerged.ids[place] == item_id:
+            return self.unmerged.vectors[place].copy()
+        row = int(self.base.columns.rows(np.array([item_id]))[0])
+        return None if row < 0 or item_id in self.removed else self.base.index.vector(row)
+
+    def fields(self) -> set[str]:
+        """Return the names of the fields that items have, but for those inside others."""
+        named = (*self.unmerged.metadata, *self.updated.values())
+        return {path[0] for path in self.base.columns.paths()}.union(*named)
+
+    def scores(self, found: Neighbours) -> list[float]:
+        """Return the scores that go with distances."""
+        scores: list[float] = METRICS[self.metric].score(found.distances.astype(np.float64)).tolist()
+        return scores
+
+    @functools.cached_property
+    def _table(self) -> MemoryTable:
+        """The metadata of the unmerged items, and then of those of the index that were updated."""
+        return MemoryTable([*self.unmerged.metadata, *self.updated.values()])
+
+    def _live_rows(self) -> Allowed:
+        mask = np.ones(self.generation.count, bool)
+        mask[self._removed_rows] = False
+        return allow_mask(mask)
+
+
+def _rows(base: Base, ids: Sequence[int] | frozenset[int] | Mapping[int, Any]) -> NDArray[np.int64]:
+    """Return the rows of items that are in the index."""
+    rows = base.columns.rows(np.fromiter(ids, np.int64))
+    return rows[rows >= 0]
+
+
+def _nearest(one: Neighbours, other: Neighbours, k: int) -> Neighbours:
+    """Merge two lists of neighbours, equal distances by label."""
+    labels = np.concatenate([one.labels, other.labels])
+    distances = np.concatenate([one.distances, other.distances])
+    order = np.lexsort((labels, distances))[:k]
+    return Neighbours(labels[order], distances[order])
+
+
+def as_rows(vectors: Sequence[bytes], dim: int, metric: Metric) -> NDArray[np.float32]:
+    """Return vectors as the database has them as float32 [n, dim], of unit length under cosine."""
+    rows = np.frombuffer(b"".join(vectors), np.float32).reshape(len(vectors), dim)
+    return unit_rows(rows) if METRICS[metric].normalized and len(rows) else rows
