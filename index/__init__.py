@@ -3,7 +3,7 @@
 from index.backend import DEFAULT_EF, Capability, Counts, IndexBackend, Neighbours
 from index.catalogue.files import check_place
 from index.catalogue.generation import CatalogueInfo, Generation
-from index.catalogue.live import Added, Answer, LiveWriter, StoredAnswer
+from index.catalogue.live import Added, Answer, LiveWriter, StoredAnswer, check_entry
 from index.catalogue.merge import merge_catalogue, rollback_catalogue
 from index.catalogue.reader import Catalogue, Hit, Item, open_catalogue
 from index.catalogue.rows import Entry
@@ -11,6 +11,7 @@ from index.catalogue.snapshot import Selection, Snapshot
 from index.catalogue.verify import verify_catalogue
 from index.catalogue.writer import CatalogueWriter, start_catalogue
 from index.errors import (
+    AnsweredAlready,
     CatalogueBusy,
     CatalogueExists,
     CatalogueMismatch,
@@ -21,6 +22,7 @@ from index.errors import (
     EmptyCatalogue,
     InvalidEntry,
     InvalidFilter,
+    KeyReused,
     NothingToRollBack,
     UnsupportedOperation,
     VectorIndexError,
@@ -43,6 +45,7 @@ __all__ = [
     "Added",
     "Allowed",
     "Answer",
+    "AnsweredAlready",
     "Capability",
     "Catalogue",
     "CatalogueBusy",
@@ -64,6 +67,7 @@ __all__ = [
     "InvalidEntry",
     "InvalidFilter",
     "Item",
+    "KeyReused",
     "LiveWriter",
     "MappedIndex",
     "Metric",
@@ -79,6 +83,7 @@ __all__ = [
     "allow_rows",
     "build_codes",
     "build_hnsw",
+    "check_entry",
     "check_place",
     "load_kernel_later",
     "merge_catalogue",

@@ -53,3 +53,11 @@ class NothingToRollBack(VectorIndexError):
 
 class InvalidEntry(VectorIndexError):
     """An item cannot be written as it is: its key, its metadata or its vector is none."""
+
+
+class AnsweredAlready(VectorIndexError):
+    """A request with this idempotency key was answered before; its answer is kept."""
+
+
+class KeyReused(VectorIndexError):
+    """An idempotency key was used for another request."""

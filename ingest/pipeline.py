@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections import deque
@@ -11,12 +10,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index import METRICS, CatalogueMismatch, CatalogueWriter, EmptyCatalogue, Entry, Metric, start_catalogue
+from index import METRICS, CatalogueMismatch, CatalogueWriter, EmptyCatalogue, Metric, start_catalogue
+from ingest.prepare import Prepared, prepare
 from ingest.sources import SourceFile, Sources
 from model import (
     Extractor,
@@ -25,8 +25,6 @@ from model import (
     Limits,
     WeightsMismatch,
     read_file,
-    read_picture,
-    thumbnail,
 )
 
 # Counts the changes to what a picture's file gives (pixels, metadata): items that an older reader made are not reused.
@@ -53,29 +51,17 @@ class BuildReport:
     seconds: dict[str, float] = field(default_factory=lambda: {"read": 0.0, "embed": 0.0, "write": 0.0, "index": 0.0})
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """A picture read, checked and brought to the network's size: an entry that lacks only its vector."""
+class _Read(NamedTuple):
+    """A file's picture, and what the file was when it was read."""
 
-    pixels: NDArray[np.uint8]
-    metadata: dict[str, Any]
-    sha256: str
-    thumbnail: bytes
+    picture: Prepared
     size: int
     mtime_ns: int
 
 
-def _prepare(file: SourceFile, card: ExtractorCard, limits: Limits, labels: bool) -> _Prepared:
+def _read(file: SourceFile, card: ExtractorCard, limits: Limits) -> _Read:
     data, facts = read_file(file.path, limits)
-    picture = read_picture(data, limits, card.preprocessing.enough)
-    return _Prepared(
-        pixels=card.preprocessing.to_pixels(picture.image),
-        metadata=picture.metadata() | {"path": file.key} | ({"label": file.label} if labels else {}),
-        sha256=hashlib.sha256(data).hexdigest(),
-        thumbnail=thumbnail(picture.image),
-        size=facts.st_size,
-        mtime_ns=facts.st_mtime_ns,
-    )
+    return _Read(prepare(data, card, limits), facts.st_size, facts.st_mtime_ns)
 
 
 def build_catalogue(
@@ -119,9 +105,9 @@ def build_catalogue(
         total = len(sources.files)
         done = total - len(todo)
         progress("embed", done, total)
-        groups = _batches(_prepared(todo, card, limits, labels, report), batch, report)
+        groups = _batches(_prepared(todo, card, limits, report), batch, report)
         for group, vectors in _embedded(groups, extractor, report):
-            _write(group, vectors, writer, report)
+            _write(group, vectors, writer, labels, report)
             progress("embed", done + report.added + len(report.skipped) - len(folders), total)
         progress("embed", total, total)
         if not len(writer):
@@ -155,17 +141,17 @@ def _not_yet_in(writer: CatalogueWriter, sources: Sources, report: BuildReport) 
 
 
 def _prepared(
-    files: Iterable[SourceFile], card: ExtractorCard, limits: Limits, labels: bool, report: BuildReport
-) -> Iterator[tuple[SourceFile, _Prepared]]:
+    files: Iterable[SourceFile], card: ExtractorCard, limits: Limits, report: BuildReport
+) -> Iterator[tuple[SourceFile, _Read]]:
     """Prepare files on all cores, a bounded number ahead, in order; those that fail go into the report."""
     workers = os.cpu_count() or 1
-    waiting: deque[tuple[SourceFile, Future[_Prepared]]] = deque()
+    waiting: deque[tuple[SourceFile, Future[_Read]]] = deque()
     remaining = iter(files)
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         try:
             while True:
                 while len(waiting) < 8 * workers and (file := next(remaining, None)):
-                    waiting.append((file, pool.submit(_prepare, file, card, limits, labels)))
+                    waiting.append((file, pool.submit(_read, file, card, limits)))
                 if not waiting:
                     return
                 file, future = waiting.popleft()
@@ -178,9 +164,9 @@ def _prepared(
 
 
 def _batches(
-    prepared: Iterator[tuple[SourceFile, _Prepared]], size: int, report: BuildReport
-) -> Iterator[list[tuple[SourceFile, _Prepared]]]:
-    group: list[tuple[SourceFile, _Prepared]] = []
+    prepared: Iterator[tuple[SourceFile, _Read]], size: int, report: BuildReport
+) -> Iterator[list[tuple[SourceFile, _Read]]]:
+    group: list[tuple[SourceFile, _Read]] = []
     while True:
         begun = time.perf_counter()
         item = next(prepared, None)
@@ -195,13 +181,13 @@ def _batches(
 
 
 def _embedded(
-    groups: Iterator[list[tuple[SourceFile, _Prepared]]], extractor: Extractor, report: BuildReport
-) -> Iterator[tuple[list[tuple[SourceFile, _Prepared]], NDArray[np.float32]]]:
+    groups: Iterator[list[tuple[SourceFile, _Read]]], extractor: Extractor, report: BuildReport
+) -> Iterator[tuple[list[tuple[SourceFile, _Read]], NDArray[np.float32]]]:
     """Embed groups on a thread of their own, one ahead, so that the network runs while what it gave is written."""
 
-    def embed(group: list[tuple[SourceFile, _Prepared]]) -> NDArray[np.float32]:
+    def embed(group: list[tuple[SourceFile, _Read]]) -> NDArray[np.float32]:
         begun = time.perf_counter()
-        vectors = extractor.embed(np.stack([prepared.pixels for _, prepared in group]))
+        vectors = extractor.embed(np.stack([read.picture.pixels for _, read in group]))
         report.seconds["embed"] += time.perf_counter() - begun
         if not np.isfinite(vectors).all():
             raise WeightsMismatch(
@@ -210,7 +196,7 @@ def _embedded(
         return vectors
 
     with ThreadPoolExecutor(1, thread_name_prefix="embed") as pool:
-        last: tuple[list[tuple[SourceFile, _Prepared]], Future[NDArray[np.float32]]] | None = None
+        last: tuple[list[tuple[SourceFile, _Read]], Future[NDArray[np.float32]]] | None = None
         for group in groups:
             running = (group, pool.submit(embed, group))
             if last:
@@ -221,24 +207,19 @@ def _embedded(
 
 
 def _write(
-    group: list[tuple[SourceFile, _Prepared]],
+    group: list[tuple[SourceFile, _Read]],
     vectors: NDArray[np.float32],
     writer: CatalogueWriter,
+    labels: bool,
     report: BuildReport,
 ) -> None:
     begun = time.perf_counter()
     writer.add(
         [
-            Entry(
-                key=file.key,
-                vector=vector,
-                metadata=prepared.metadata,
-                sha256=prepared.sha256,
-                thumbnail=prepared.thumbnail,
-                source_size=prepared.size,
-                source_mtime_ns=prepared.mtime_ns,
+            read.picture.entry(
+                file.key, vector, {"label": file.label} if labels else None, size=read.size, mtime_ns=read.mtime_ns
             )
-            for (file, prepared), vector in zip(group, vectors, strict=True)
+            for (file, read), vector in zip(group, vectors, strict=True)
         ]
     )
     report.added += len(group)

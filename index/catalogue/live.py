@@ -31,7 +31,7 @@ from index.catalogue.rows import (
     select_in,
     write_metadata,
 )
-from index.errors import CatalogueMismatch, InvalidEntry
+from index.errors import AnsweredAlready, CatalogueMismatch, InvalidEntry, KeyReused
 
 LONGEST_KEY = 4096  # characters
 LARGEST_METADATA = 256 * 1024  # characters of JSON for one item
@@ -58,7 +58,8 @@ class LiveWriter:
     """Writes to the catalogue in ``folder``; safe to use from many threads at once.
 
     Raises CatalogueNotFound, CatalogueMismatch or DamagedIndex when the folder is no catalogue. Every method raises
-    CatalogueBusy when another process writes for too long, and DiskFull; then nothing of the call was written.
+    CatalogueBusy when another process writes for too long, DiskFull, and with an ``answer`` to keep AnsweredAlready when the
+    same request was answered before; then nothing of the call was written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -77,7 +78,7 @@ class LiveWriter:
         Of several entries under one key the last stays. ``answer`` is what to keep for the request, made of the result.
         Raises CatalogueMismatch for another extractor, InvalidEntry.
         """
-        texts = [self._checked(entry) for entry in entries]
+        texts = [check_entry(entry.key, entry.metadata) for entry in entries]
         with self._transaction() as connection:
             _, generation = self._read()
             if generation.fingerprint != fingerprint:
@@ -141,7 +142,7 @@ class LiveWriter:
             return {key: (size, mtime) for key, size, mtime in rows}
 
     def stored_answer(self, name: str, digest: str) -> StoredAnswer | None:
-        """Return the answer that was kept for a request, or None. Raises InvalidEntry when it was another request."""
+        """Return the answer that was kept for a request, or None. Raises KeyReused when it was another request."""
         with self._lock:
             row = self._connection.execute(
                 "SELECT digest, status, answer FROM requests WHERE name = ?", (name,)
@@ -150,7 +151,7 @@ class LiveWriter:
             return None
         known, status, answer = row
         if known != digest:
-            raise InvalidEntry("this Idempotency-Key was used for another request; use a new one for each")
+            raise KeyReused("this Idempotency-Key was used for another request")
         return StoredAnswer(status, answer)
 
     def unmerged(self) -> tuple[int, int, int]:
@@ -180,18 +181,12 @@ class LiveWriter:
         found = ids_of_keys(connection, keys)
         return [found.get(key) for key in keys]
 
-    def _checked(self, entry: Entry) -> str:
-        key = normalize("NFC", entry.key)
-        if not key or len(key) > LONGEST_KEY or any(ord(one) < 32 or 0xD800 <= ord(one) < 0xE000 for one in key):
-            raise InvalidEntry(
-                f"{key[:80]!r} is not a key: 1 to {LONGEST_KEY} characters, none of them a control character"
-            )
-        return _metadata_text(entry.key, entry.metadata)
-
     def _keep(self, connection: sqlite3.Connection, answer: Answer | None, result: Any) -> None:
         if answer is None:
             return
         connection.execute("DELETE FROM requests WHERE at < ?", (time.time() - KEPT_SECONDS,))
+        if connection.execute("SELECT 1 FROM requests WHERE name = ?", (answer.name,)).fetchone():
+            raise AnsweredAlready("the same request was answered meanwhile")
         connection.execute(
             "INSERT INTO requests VALUES (?, ?, ?, ?, ?)",
             (answer.name, answer.digest, 200, answer.body(result), time.time()),
@@ -206,6 +201,16 @@ class Answer:
     name: str
     digest: str
     body: Callable[[Any], str]
+
+
+def check_entry(key: str, metadata: Mapping[str, Any]) -> str:
+    """Return metadata as the catalogue has it. Raises InvalidEntry when an item cannot have it, or this key."""
+    stored = normalize("NFC", key)
+    if not stored or len(stored) > LONGEST_KEY or any(ord(one) < 32 or 0xD800 <= ord(one) < 0xE000 for one in stored):
+        raise InvalidEntry(
+            f"{key[:80]!r} is not a key: 1 to {LONGEST_KEY} characters, none of them a control character"
+        )
+    return _metadata_text(key, metadata)
 
 
 def _metadata_text(name: object, metadata: Mapping[str, Any]) -> str:

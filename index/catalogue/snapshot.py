@@ -131,7 +131,7 @@ class Snapshot:
         """Return the items that a filter allows."""
         allowed = self.base.allow(condition)
         changed = _rows(self.base, self.updated)
-        extra = condition.rows(self._table)
+        extra = condition.rows(self.table)
         if len(changed) or len(self._removed_rows):
             mask = allowed.mask()
             mask[changed] = extra[len(self.unmerged) :]
@@ -176,6 +176,19 @@ class Snapshot:
         row = int(self.base.columns.rows(np.array([item_id]))[0])
         return None if row < 0 or item_id in self.removed else self.base.index.vector(row)
 
+    def rows_and_extra(self, selection: Selection | None) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return which rows of the index, bool [rows], and of ``table``, bool [n], a selection has, or all items.
+
+        An updated item counts in ``table`` alone.
+        """
+        mask = np.ones(self.generation.count, bool) if selection is None else selection.allowed.mask()
+        changed = _rows(self.base, self.updated)
+        extra = np.ones(len(self.unmerged), bool) if selection is None else selection.unmerged
+        extra = np.append(extra, mask[changed])
+        mask[changed] = False
+        mask[self._removed_rows] = False
+        return mask, extra
+
     def fields(self) -> set[str]:
         """Return the names of the fields that items have, but for those inside others."""
         named = (*self.unmerged.metadata, *self.updated.values())
@@ -187,7 +200,7 @@ class Snapshot:
         return scores
 
     @functools.cached_property
-    def _table(self) -> MemoryTable:
+    def table(self) -> MemoryTable:
         """The metadata of the unmerged items, and then of those of the index that were updated."""
         return MemoryTable([*self.unmerged.metadata, *self.updated.values()])
 

@@ -1,0 +1,50 @@
+"""A picture's bytes into all that a catalogue keeps of it, but for its vector."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index import Entry
+from model import ExtractorCard, Limits, read_picture, thumbnail
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A picture read, checked and brought to the network's size: an entry that lacks only its key and its vector.
+
+    ``pixels``: uint8 [height, width, 3].
+    """
+
+    pixels: NDArray[np.uint8]
+    metadata: dict[str, Any]
+    sha256: str
+    thumbnail: bytes
+
+    def entry(
+        self,
+        key: str,
+        vector: NDArray[np.float32],
+        metadata: dict[str, Any] | None = None,
+        *,
+        size: int = 0,
+        mtime_ns: int = 0,
+    ) -> Entry:
+        """Return the entry of the picture under a key, with more metadata, and what its file was when it was read."""
+        fields = self.metadata | {"path": key} | (metadata or {})
+        return Entry(key, vector, fields, self.sha256, self.thumbnail, size, mtime_ns)
+
+
+def prepare(data: bytes, card: ExtractorCard, limits: Limits) -> Prepared:
+    """Read a picture's file. Raises ImageError."""
+    picture = read_picture(data, limits, card.preprocessing.enough)
+    return Prepared(
+        pixels=card.preprocessing.to_pixels(picture.image),
+        metadata=picture.metadata(),
+        sha256=hashlib.sha256(data).hexdigest(),
+        thumbnail=thumbnail(picture.image),
+    )
