@@ -1,9 +1,23 @@
 """The command line: one verb a file, and what they share."""
 
 from commands.build import build
+from commands.compact import compact, rollback
 from commands.inspect import info, verify
+from commands.items import add, remove, update
 from commands.pack import pack
 from commands.search import search
 from commands.serve import serve
 
-__all__ = ["build", "info", "pack", "search", "serve", "verify"]
+__all__ = [
+    "add",
+    "build",
+    "compact",
+    "info",
+    "pack",
+    "remove",
+    "rollback",
+    "search",
+    "serve",
+    "update",
+    "verify",
+]

@@ -121,7 +121,7 @@ def build(
 
 
 def _print_report(report: BuildReport, card: ExtractorCard, out: Path, seconds: float, as_json: bool) -> None:
-    _print_skipped(report.skipped, out / "report.json")
+    print_skipped(report.skipped, out / "report.json")
     if as_json:
         measured = {"precision": card.precision, "fidelity": card.fidelity and asdict(card.fidelity)}
         print_json(json.dumps({"catalogue": str(out), **asdict(report), **measured}, ensure_ascii=False))
@@ -140,9 +140,9 @@ def _print_report(report: BuildReport, card: ExtractorCard, out: Path, seconds: 
     click.echo("; ".join(parts))
 
 
-def _print_skipped(skipped: list[dict[str, str]], report: Path) -> None:
-    """Name the first few files that a build skipped, and where all of them are."""
-    for skip in skipped[:SHOWN_SKIPS]:
+def print_skipped(skipped: list[dict[str, str]], report: Path | None = None) -> None:
+    """Name the first few files that were skipped and where all of them are, or all of them where that is nowhere."""
+    for skip in skipped[:SHOWN_SKIPS] if report else skipped:
         stderr.print(f"skipped {escaped(skip['key'])}: {escaped(skip['reason'])}")
-    if (more := len(skipped) - SHOWN_SKIPS) > 0:
+    if report and (more := len(skipped) - SHOWN_SKIPS) > 0:
         stderr.print(f"… and {more} more; all of them are in {escaped(report)}")

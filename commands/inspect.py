@@ -30,12 +30,13 @@ def info(folder: Path, as_json: bool) -> None:
     with closing(catalogue):
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         about = {name: getattr(card, name) for name in ("precision", "kept_in_f32")}
-        facts = {**asdict(catalogue.info), "bytes": size, **about}
+        known = catalogue.info
+        facts = {**asdict(known), "bytes": size, **about}
         facts |= {"fidelity": card.fidelity and asdict(card.fidelity), "preprocessing": asdict(card.preprocessing)}
     if as_json:
         print_json(json.dumps(facts, ensure_ascii=False))
         return
-    facts |= {"files": ", ".join(catalogue.info.files), "fidelity": card.fidelity}
+    facts |= {"files": ", ".join(known.files), "fidelity": card.fidelity}
     for name, value in facts.items():
         click.echo(f"{name:<16} {escaped(value)}")
 

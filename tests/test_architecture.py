@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "service": {"server", "search", "index", "model", "demo", "settings"},
     "cli": {"commands"},
     "commands": {"server", "search", "ingest", "index", "model", "settings"},
-    "server": {"search", "index", "model", "demo", "settings"},
+    "server": {"search", "ingest", "index", "model", "demo", "settings"},
     "search": {"index", "model"},
     "ingest": {"index", "model"},
     "index": set(),

@@ -90,9 +90,15 @@ def open_database(folder: Path, *, writable: bool = False, seconds: float = BUSY
         check_same_thread=False,
         isolation_level=None,  # transactions begin and end where the code says so
     )
-    connection.execute("PRAGMA foreign_keys=ON")
-    if writable:
-        connection.execute("PRAGMA synchronous=FULL")  # what is committed survives a power cut
+    try:
+        connection.execute("PRAGMA foreign_keys=ON")
+        if writable:
+            connection.execute("PRAGMA synchronous=FULL")  # what is committed survives a power cut
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            raise CatalogueBusy(f"{folder} is being written by another process that keeps all others out") from None
+        raise CatalogueNotFound(f"{path} is not a catalogue's database ({error}); restore or rebuild it") from None
     return connection
 
 

@@ -58,7 +58,7 @@ class Catalogue:
         self._database = database
         self._follower = follower
         self._path = folder / DATABASE
-        self._inode = self._path.stat().st_ino
+        self._inode, self._size = self._path.stat().st_ino, self._path.stat().st_size
 
     def snapshot(self) -> Snapshot:
         """Return the catalogue's state now, with all that was committed before; it can be searched, and never changes.
@@ -107,11 +107,16 @@ class Catalogue:
     def fault(self) -> str | None:
         """Return why the files can no longer be read, or None: they are gone, or were cut short. It costs little."""
         try:
+            status = self._path.stat()  # another file is another catalogue, to be opened later
+            if status.st_ino == self._inode and status.st_size < self._size:
+                if self._is_cut():
+                    return _cut_short(self._path, self._size, status.st_size)
+                self._size = status.st_size
             snapshot = self.snapshot()
             sizes = zip(snapshot.base.paths, snapshot.base.sizes, strict=True)
-            for path, size in sizes if self._path.stat().st_ino == self._inode else ():
+            for path, size in sizes if status.st_ino == self._inode else ():
                 if (now := path.stat().st_size) < size:
-                    return f"{path} was cut short from {size:,} to {now:,} bytes; restore it, and start again"
+                    return _cut_short(path, size, now)
             self._select("id", [1])
         except OSError as error:
             return f"the catalogue's files are gone ({error.filename}: {error.strerror}); restore them, and start again"
@@ -213,6 +218,14 @@ class Catalogue:
         self._database.close()
         self._follower.close()
 
+    def _is_cut(self) -> bool:
+        """Return whether the database lacks pages; else it has been vacuumed."""
+        try:
+            with closing(Reading(open_database(self.folder))) as fresh:
+                return fresh.query("PRAGMA quick_check(1)") != [("ok",)]
+        except (DamagedIndex, CatalogueNotFound):
+            return True
+
     def _select(self, column: str, values: Sequence[int] | Sequence[str]) -> list[Item]:
         rows: list[Any] = []
         for at in range(0, len(values), PART):
@@ -222,6 +235,10 @@ class Catalogue:
                 f"SELECT id, key, sha256, added_at, metadata FROM items WHERE {column} IN ({marks})", part
             )
         return [_item(*row) for row in rows]
+
+
+def _cut_short(path: Path, size: int, now: int) -> str:
+    return f"{path} was cut short from {size:,} to {now:,} bytes; restore it, and start again"
 
 
 def _item(item_id: int, key: Any, sha256: Any, added_at: Any, metadata: Any) -> Item:

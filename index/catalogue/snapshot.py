@@ -84,6 +84,12 @@ class Selection:
     allowed: Allowed
     unmerged: NDArray[np.bool_]
 
+    def ids(self) -> list[int]:
+        """Return the ids of the items, ascending."""
+        base = self.snapshot.base.columns
+        merged = base.ids[self.allowed.mask()[base.rows_of_ids]]
+        return [*merged.tolist(), *self.snapshot.unmerged.ids[self.unmerged].tolist()]
+
     def __len__(self) -> int:
         return len(self.allowed) + int(np.count_nonzero(self.unmerged))
 

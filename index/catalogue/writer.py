@@ -31,7 +31,7 @@ from index.catalogue.generation import Generation, read_generation, write_genera
 from index.catalogue.merge import Progress, build_generation, prune
 from index.catalogue.rows import Entry, delete_items, encode_metadata, ids_of_keys, insert_entry, now
 from index.catalogue.verify import verify_catalogue
-from index.errors import CatalogueExists, CatalogueMismatch, CatalogueNotFound, VectorIndexError
+from index.errors import CatalogueBusy, CatalogueExists, CatalogueMismatch, CatalogueNotFound, VectorIndexError
 from index.hnsw.build import EF_CONSTRUCTION, M
 from index.metrics import Metric
 
@@ -192,7 +192,10 @@ def _resume(
     """Return the database of a broken-off build, ready to go on with, or None where there is nothing to go on with."""
     if not (partial / DATABASE).is_file():
         return None
-    connection = open_database(partial, writable=True, seconds=1)
+    try:
+        connection = open_database(partial, writable=True, seconds=1)
+    except CatalogueBusy:
+        raise CatalogueExists(f"{partial} is being built by another process; wait for it, or end it") from None
     try:
         # Locked until close: a second build of the same catalogue gets an error, and cannot write in between.
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")

@@ -46,6 +46,17 @@ OPERANDS: dict[str, Any] = {
     "ordered": {"type": ["string", "number"], **TEXT},
     "scalars": {"type": "array", "items": SCALAR},
     "boolean": {"type": "boolean"},
+    "period": {"type": "string", "pattern": "^(2[0-9]{3}(-(0[1-9]|1[0-2])(-(0[1-9]|1[0-9]|2[0-8]))?)?)$"},
+    "near": {
+        "type": "object",
+        "required": ["latitude", "longitude", "km"],
+        "properties": {
+            "latitude": {"type": "number", "minimum": -90, "maximum": 90},
+            "longitude": {"type": "number", "minimum": -180, "maximum": 180},
+            "km": {"type": "number", "minimum": 0, "maximum": 1e6},
+        },
+        "additionalProperties": False,
+    },
     "filters": {"type": "array", "items": _reference("Filter"), "minItems": 1},
 }
 FIELD_OPERATORS = {one.name: OPERANDS.get(one.operand, _reference("Field")) for one in OPERATORS if one.of_field}

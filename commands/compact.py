@@ -1,0 +1,52 @@
+"""The verbs compact and rollback: a new generation of a catalogue's index, and the one before."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from commands.console import escaped, folder_argument, json_option, print_json, stderr
+from commands.progress import Bars
+from index import Generation, merge_catalogue, rollback_catalogue
+
+
+@click.command()
+@folder_argument
+@json_option
+def compact(folder: Path, as_json: bool) -> None:
+    """Merge what was added, removed and updated into a new index file; the catalogue may be served and written to meanwhile.
+
+    Stopped at any moment, it leaves the catalogue as it was. The index file before is kept: see rollback.
+
+    \b
+    Example:
+      python cli.py compact catalogue
+    """
+    with Bars(stderr) as bars:
+        made = merge_catalogue(folder, bars.show)
+    _print_generation(folder, made, as_json)
+
+
+@click.command()
+@folder_argument
+@json_option
+def rollback(folder: Path, as_json: bool) -> None:
+    """Go back to the index file before the last merge. No item is lost: what it lacks is searched next to it.
+
+    Run again, it goes forth again.
+
+    \b
+    Example:
+      python cli.py rollback catalogue
+    """
+    _print_generation(folder, rollback_catalogue(folder), as_json)
+
+
+def _print_generation(folder: Path, made: Generation, as_json: bool) -> None:
+    if as_json:
+        print_json(json.dumps({"catalogue": str(folder), **asdict(made)}, ensure_ascii=False))
+    else:
+        click.echo(f"{escaped(folder)}: generation {made.generation}, {made.base} of {made.count:,} items")

@@ -1,0 +1,170 @@
+"""The verbs add, remove and update: change a catalogue that is there, also while it is served."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from commands.build import print_skipped
+from commands.console import UserPath, checked_settings, escaped, folder_argument, json_option, print_json, stderr
+from commands.progress import Bars
+from index import InvalidEntry, LiveWriter, open_catalogue, parse_filter
+from ingest import add_sources, find_sources
+from model import Extractor, Limits, open_verified_engine
+from search import open_catalogue_with_extractor
+
+PART = 500  # items in one transaction
+
+keys_argument = click.argument("keys", metavar="[KEY]...", nargs=-1)
+ids_option = click.option("--id", "ids", type=click.IntRange(min=1), multiple=True, help="An item by its id.")
+where_option = click.option("--where", metavar="JSON", help="All items that a filter allows.")
+
+
+@click.command()
+@folder_argument
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=UserPath())
+@click.option("--labels-from-folders", is_flag=True, help="Keep the name of each picture's folder as its label.")
+@click.option("--exclude", metavar="GLOB", multiple=True, help="Leave out files and folders whose name or key matches.")
+@json_option
+def add(
+    folder: Path, sources: tuple[Path, ...], labels_from_folders: bool, exclude: tuple[str, ...], as_json: bool
+) -> None:
+    """Add the pictures in folders or single files to a catalogue; it may be served meanwhile.
+
+    A file that the catalogue has under the same key, unchanged, is left alone; a changed one replaces it. Every batch is kept
+    once it is done: stop it with Ctrl-C and run the same command again.
+
+    \b
+    Examples:
+      python cli.py add catalogue ~/Pictures
+      python cli.py add catalogue new.jpg other.heic
+    """
+    begun = time.perf_counter()
+    settings = checked_settings()
+    found = find_sources(sources, exclude)
+    catalogue, _ = open_catalogue_with_extractor(folder)
+    with closing(catalogue), closing(LiveWriter(folder)) as writer:
+        place = catalogue.extractor_folder
+        extractor = Extractor(place, open_verified_engine(place, settings.engine, settings.threads))
+        with Bars(stderr) as bars:
+            report = add_sources(
+                found,
+                writer,
+                extractor,
+                limits=Limits(bytes=settings.max_bytes, pixels=settings.max_pixels),
+                labels=labels_from_folders,
+                batch=settings.max_batch,
+                progress=bars.show,
+            )
+    print_skipped(report.skipped)
+    if as_json:
+        print_json(json.dumps({"catalogue": str(folder), **asdict(report)}, ensure_ascii=False))
+        return
+    seconds = time.perf_counter() - begun
+    click.echo(
+        f"{report.added} pictures added to {escaped(folder)}; {report.kept} unchanged; {len(report.skipped)} skipped; "
+        f"{seconds:.1f} s"
+    )
+
+
+@click.command()
+@folder_argument
+@keys_argument
+@ids_option
+@where_option
+@json_option
+def remove(folder: Path, keys: tuple[str, ...], ids: tuple[int, ...], where: str | None, as_json: bool) -> None:
+    """Remove items by key, by id or by a filter; the pictures' own files stay. A KEY of - reads keys from stdin, one a line.
+
+    Exit code 1 when one of them was not there; the others are removed all the same.
+
+    \b
+    Examples:
+      python cli.py remove catalogue beach/IMG_0042.jpg
+      python cli.py remove catalogue --where '{"label": "drafts"}'
+      find gone -name '*.jpg' | python cli.py remove catalogue -
+    """
+    names, by_id = _chosen(folder, keys, ids, where)
+    with closing(LiveWriter(folder)) as writer:
+        found: list[int | None] = []
+        for at in range(0, len(names), PART):
+            part: Any = names[at : at + PART]
+            found += writer.remove(ids=part) if by_id else writer.remove(keys=part)
+    _print_changed(names, found, "removed", as_json)
+
+
+@click.command()
+@folder_argument
+@keys_argument
+@ids_option
+@where_option
+@click.option("--set", "changes", metavar="JSON", required=True, help="Fields to set, as an object; null removes one.")
+@click.option("--replace", is_flag=True, help="Make this the whole metadata.")
+@json_option
+def update(
+    folder: Path,
+    keys: tuple[str, ...],
+    ids: tuple[int, ...],
+    where: str | None,
+    changes: str,
+    replace: bool,
+    as_json: bool,
+) -> None:
+    """Change the metadata of items by key, by id or by a filter. A KEY of - reads keys from stdin, one a line.
+
+    Exit code 1 when one of them was not there; the others are changed all the same.
+
+    \b
+    Examples:
+      python cli.py update catalogue beach/IMG_0042.jpg --set '{"label": "beach"}'
+      python cli.py update catalogue --where '{"label": "beech"}' --set '{"label": "beach"}'
+    """
+    try:
+        fields = json.loads(changes)
+    except (ValueError, RecursionError) as error:
+        raise InvalidEntry(f"--set: this is not JSON ({error})") from None
+    if not isinstance(fields, dict):
+        raise InvalidEntry('--set: give an object, such as {"label": "beach"}')
+    names, by_id = _chosen(folder, keys, ids, where)
+    with closing(LiveWriter(folder)) as writer:
+        found: list[int | None] = []
+        for at in range(0, len(names), PART):
+            part: Any = names[at : at + PART]
+            given = {"ids": part} if by_id else {"keys": part}
+            found += writer.update([fields] * len(part), replace=replace, **given)
+    _print_changed(names, found, "updated", as_json)
+
+
+def _chosen(
+    folder: Path, keys: tuple[str, ...], ids: tuple[int, ...], where: str | None
+) -> tuple[list[int] | list[str], bool]:
+    """Return the items that were named: keys, or ids. Raises UsageError unless they were named in one way."""
+    if sum(map(bool, (keys, ids, where))) != 1:
+        raise click.UsageError("name items by KEY, by --id or by --where: one of these")
+    if ids:
+        return list(ids), True
+    if where is not None:
+        with closing(open_catalogue(folder)) as catalogue:
+            return catalogue.allow(parse_filter(where)).ids(), True
+    lines = list(keys) if keys != ("-",) else sys.stdin.read().splitlines()
+    return [line for line in lines if line], False
+
+
+def _print_changed(names: list[int] | list[str], found: list[int | None], what: str, as_json: bool) -> None:
+    missing = [name for name, item_id in zip(names, found, strict=True) if item_id is None]
+    done = len(found) - len(missing)
+    for name in missing:
+        stderr.print(f"error: there is no item {escaped(name)}")
+    if as_json:
+        print_json(json.dumps({what: done, "missing": missing}, ensure_ascii=False))
+    else:
+        click.echo(f"{done} items {what}")
+    if missing:
+        raise click.exceptions.Exit(1)
