@@ -53,7 +53,7 @@ OPERANDS: dict[str, Any] = {
         "properties": {
             "latitude": {"type": "number", "minimum": -90, "maximum": 90},
             "longitude": {"type": "number", "minimum": -180, "maximum": 180},
-            "km": {"type": "number", "minimum": 0, "maximum": 1e6},
+            "km": {"type": "number", "minimum": 0},
         },
         "additionalProperties": False,
     },
