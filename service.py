@@ -12,13 +12,17 @@ import bentoml
 from starlette.exceptions import HTTPException
 
 from index import DamagedIndex, VectorIndexError
+from ingest import NewPicture
 from model import ImageTooLarge, ModelError
 from search import ItemQuery, QueryInput, SearchEngine
 from server.api.errors import RequestError
+from server.api.item_parsing import Addition, read_additions
+from server.api.item_requests import FacetsFields, RemoveFields, UpdateFields
+from server.api.item_schemas import AddedAnswer, ChangedAnswer, FacetsAnswer, facets_answer
 from server.api.parsing import read_json, read_multipart
 from server.api.requests import ItemsFields, NoFields, QueryFields, QueryOne, SearchFields, check_counts
 from server.api.responses import serve_route
-from server.api.routes import EMBED, ITEMS_GET, QUERY, SEARCH
+from server.api.routes import EMBED, ITEMS_ADD, ITEMS_FACETS, ITEMS_GET, ITEMS_REMOVE, ITEMS_UPDATE, QUERY, SEARCH
 from server.api.schemas import EmbedAnswer, ItemsAnswer, SearchAnswer, embed_answer, items_answer, search_answer
 from server.application import (
     EngineOpener,
@@ -27,6 +31,7 @@ from server.application import (
     build_gateway_config,
     build_system_routes,
 )
+from server.editor import CatalogueEditor, repeatable
 from server.gateway import Gateway
 from server.runtime.bootstrap import PACKED, SETTINGS, TRACING, TRAFFIC
 from server.runtime.extractor_client import ExtractorClient
@@ -57,7 +62,13 @@ class ImageSearch:
 
     @property
     def _engine(self) -> SearchEngine:
-        return self._opener.get()
+        return self._opener.get()[0]
+
+    @property
+    def _editor(self) -> CatalogueEditor:
+        editor = self._opener.get()[1]
+        editor.check_writable()
+        return editor
 
     async def __is_ready__(self) -> bool:
         """Answer /readyz: 503 with the reason while the catalogue or the Extractor cannot be used."""
@@ -107,6 +118,46 @@ class ImageSearch:
         there = [one.id for one in items if not isinstance(one, Exception)]
         thumbnails = await self._engine.thumbnails(there) if fields.thumbnail else [None] * len(there)
         return items_answer(items, thumbnails)
+
+    @serve_route(ITEMS_FACETS, SETTINGS.timeout)
+    async def get_facets(self, ctx: bentoml.Context) -> FacetsAnswer:
+        """Count the values that fields have."""
+        fields = await read_json(ctx.request, FacetsFields, SETTINGS)
+        current_request().count_items(1)
+        return facets_answer(*await self._engine.facets(fields.paths(), fields.where, fields.limit))
+
+    @serve_route(ITEMS_ADD, SETTINGS.timeout)
+    async def add_items(self, ctx: bentoml.Context) -> AddedAnswer:
+        """Add pictures, or replace those under the same keys."""
+        editor = self._editor
+        given = await read_additions(ctx.request, SETTINGS)
+        check_counts(SETTINGS, k=None, queries=len(given))
+        current_request().count_items(len(given))
+        pictures = await asyncio.gather(*map(self._to_picture, given))
+        return await editor.add([one.key for one in given], pictures, repeatable(ctx.request, given))
+
+    @serve_route(ITEMS_REMOVE, SETTINGS.timeout)
+    async def remove_items(self, ctx: bentoml.Context) -> ChangedAnswer:
+        """Remove items by id or key."""
+        editor = self._editor
+        fields = await read_json(ctx.request, RemoveFields, SETTINGS)
+        check_counts(SETTINGS, k=None, queries=len(fields.ids or fields.keys or ()))
+        current_request().count_items(len(fields.ids or fields.keys or ()))
+        return await editor.remove(fields, repeatable(ctx.request, [fields]))
+
+    @serve_route(ITEMS_UPDATE, SETTINGS.timeout)
+    async def update_items(self, ctx: bentoml.Context) -> ChangedAnswer:
+        """Change the metadata of items."""
+        editor = self._editor
+        fields = await read_json(ctx.request, UpdateFields, SETTINGS)
+        check_counts(SETTINGS, k=None, queries=len(fields.items))
+        current_request().count_items(len(fields.items))
+        return await editor.update(fields, repeatable(ctx.request, [fields]))
+
+    async def _to_picture(self, given: Addition) -> NewPicture | Exception:
+        found = given.data if given.data is not None else await self._to_input(given.query)
+        assert not isinstance(found, ItemQuery)  # no addition is one
+        return found if isinstance(found, Exception) else NewPicture(found, given.key, given.metadata)
 
     async def _to_input(self, query: QueryOne) -> QueryInput:
         try:

@@ -47,6 +47,7 @@ class Settings(BaseModel):
     catalogue: Path | None = Field(
         None, description="the catalogue folder to serve", json_schema_extra={"default_text": "the one in the bento"}
     )
+    writable: bool = Field(False, description="take changes of the catalogue: /items/add, /items/remove, /items/update")
     k: Positive = Field(10, description="hits for each query when the request names no k")
     max_k: Positive = Field(1000, description="the largest k a request may ask for")
     ef: Positive = Field(128, description="how widely the graph is searched: more is truer and slower")

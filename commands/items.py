@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -91,12 +91,11 @@ def remove(folder: Path, keys: tuple[str, ...], ids: tuple[int, ...], where: str
       python cli.py remove catalogue --where '{"label": "drafts"}'
       find gone -name '*.jpg' | python cli.py remove catalogue -
     """
-    names, by_id = _chosen(folder, keys, ids, where)
+    names = _chosen(folder, keys, ids, where)
     with closing(LiveWriter(folder)) as writer:
         found: list[int | None] = []
         for at in range(0, len(names), PART):
-            part: Any = names[at : at + PART]
-            found += writer.remove(ids=part) if by_id else writer.remove(keys=part)
+            found += writer.remove(names[at : at + PART])
     _print_changed(names, found, "removed", as_json)
 
 
@@ -132,32 +131,29 @@ def update(
         raise InvalidEntry(f"--set: this is not JSON ({error})") from None
     if not isinstance(fields, dict):
         raise InvalidEntry('--set: give an object, such as {"label": "beach"}')
-    names, by_id = _chosen(folder, keys, ids, where)
+    names = _chosen(folder, keys, ids, where)
     with closing(LiveWriter(folder)) as writer:
         found: list[int | None] = []
         for at in range(0, len(names), PART):
-            part: Any = names[at : at + PART]
-            given = {"ids": part} if by_id else {"keys": part}
-            found += writer.update([fields] * len(part), replace=replace, **given)
+            part = names[at : at + PART]
+            found += writer.update(part, [fields] * len(part), replace=replace)
     _print_changed(names, found, "updated", as_json)
 
 
-def _chosen(
-    folder: Path, keys: tuple[str, ...], ids: tuple[int, ...], where: str | None
-) -> tuple[list[int] | list[str], bool]:
+def _chosen(folder: Path, keys: tuple[str, ...], ids: tuple[int, ...], where: str | None) -> Sequence[int | str]:
     """Return the items that were named: keys, or ids. Raises UsageError unless they were named in one way."""
     if sum(map(bool, (keys, ids, where))) != 1:
         raise click.UsageError("name items by KEY, by --id or by --where: one of these")
     if ids:
-        return list(ids), True
+        return list(ids)
     if where is not None:
         with closing(open_catalogue(folder)) as catalogue:
-            return catalogue.allow(parse_filter(where)).ids(), True
+            return catalogue.allow(parse_filter(where)).ids()
     lines = list(keys) if keys != ("-",) else sys.stdin.read().splitlines()
-    return [line for line in lines if line], False
+    return [line for line in lines if line]
 
 
-def _print_changed(names: list[int] | list[str], found: list[int | None], what: str, as_json: bool) -> None:
+def _print_changed(names: Sequence[int | str], found: list[int | None], what: str, as_json: bool) -> None:
     missing = [name for name, item_id in zip(names, found, strict=True) if item_id is None]
     done = len(found) - len(missing)
     for name in missing:

@@ -1,6 +1,7 @@
 """Vectors in, neighbours out: the catalogue folder, the mapped hnswlib index and the exact search that judges it."""
 
 from index.backend import DEFAULT_EF, Capability, Counts, IndexBackend, Neighbours
+from index.catalogue.facets import Facet, count_facets
 from index.catalogue.files import check_place
 from index.catalogue.generation import CatalogueInfo, Generation
 from index.catalogue.live import Added, Answer, LiveWriter, StoredAnswer, check_entry
@@ -61,6 +62,7 @@ __all__ = [
     "EmptyCatalogue",
     "Entry",
     "ExactIndex",
+    "Facet",
     "Generation",
     "Hit",
     "IndexBackend",
@@ -85,6 +87,7 @@ __all__ = [
     "build_hnsw",
     "check_entry",
     "check_place",
+    "count_facets",
     "load_kernel_later",
     "merge_catalogue",
     "open_catalogue",

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from index import DEFAULT_EF, Catalogue, Item, Selection, open_catalogue
+from index import DEFAULT_EF, Catalogue, Facet, Item, Selection, count_facets, open_catalogue
 from model import ExtractorCard, ImageError, Limits, Preprocessing, read_card, read_picture
 from search.embedding_cache import CacheCounts, Computed, EmbeddingCache
 from search.errors import ItemNotFound
@@ -33,6 +33,7 @@ from search.query import (
 )
 
 Done = TypeVar("Done")
+MOST_FIELDS = 50  # whose values are counted where none is named
 LARGEST_ID = 2**63 - 1  # SQLite has none beyond it
 
 
@@ -129,6 +130,23 @@ class SearchEngine:
             )
             admitted.finished = len(names)
         return [found.get(name) or ItemNotFound(name) for name in names]
+
+    async def facets(
+        self, paths: Sequence[tuple[str, ...]] | None, where: object, limit: int
+    ) -> tuple[list[Facet], int]:
+        """Count the values of fields, or of all, among the items that a filter allows, or all; and those items.
+
+        Raises InvalidFilter, DamagedIndex.
+        """
+
+        def count() -> tuple[list[Facet], int]:
+            selection = None if where is None else self._catalogue.allow(where)
+            snapshot = self._catalogue.snapshot() if selection is None else selection.snapshot
+            names = paths if paths is not None else [(name,) for name in sorted(snapshot.fields())[:MOST_FIELDS]]
+            size = len(snapshot) if selection is None else len(selection)
+            return count_facets(snapshot, selection, names, limit), size
+
+        return await asyncio.to_thread(count)
 
     async def thumbnails(self, ids: Sequence[int]) -> list[bytes | None]:
         """Return items' thumbnails as JPEG bytes, or None for an item that is not there."""

@@ -17,6 +17,7 @@ from server.api.demo_adapter import DemoAdapter
 from server.api.openapi import describe
 from server.api.routes import DEMO
 from server.api.system_routes import system_routes
+from server.editor import CatalogueEditor
 from server.gateway import (
     Authenticator,
     BodyBudget,
@@ -63,18 +64,20 @@ REOPEN_SECONDS = 5.0
 KERNEL_SECONDS = 1.0  # after the start, when the first request has its answer and the page is not yet asked for
 
 
-def build_engine(embedder: Embedder) -> SearchEngine:
-    """Open the catalogue and make its search engine, the page over it, and the metrics of both."""
+def build_engine(embedder: Embedder) -> tuple[SearchEngine, CatalogueEditor]:
+    """Open the catalogue and make its search engine, what changes it, the page over it, and the metrics of all."""
     catalogue, card = open_catalogue_with_extractor(catalogue_folder())
+    limits = Limits(SETTINGS.max_bytes, SETTINGS.max_pixels, Room(SETTINGS.max_pixels))
+    admission = QueueAdmission(SETTINGS.max_queue_seconds, "pictures", metrics.IN_FLIGHT)
     engine = SearchEngine(
         catalogue,
         card,
         embedder,
         ef=SETTINGS.ef,
-        limits=Limits(SETTINGS.max_bytes, SETTINGS.max_pixels, Room(SETTINGS.max_pixels)),
+        limits=limits,
         cache_size=SETTINGS.cache,
         decode_threads=SETTINGS.decode_threads,
-        admission=QueueAdmission(SETTINGS.max_queue_seconds, "pictures", metrics.IN_FLIGHT),
+        admission=admission,
         lookups=QueueAdmission(SETTINGS.max_queue_seconds, "queries"),
         on_embed=metrics.count_embeddings,
         on_result=RecallMonitor(catalogue.search_exactly, SETTINGS.recall_share).offer,
@@ -82,7 +85,16 @@ def build_engine(embedder: Embedder) -> SearchEngine:
     PAGE.connect(DemoAdapter(engine, catalogue.info, SETTINGS).parts)
     metrics.GENERATION.set(catalogue.info.generation)
     metrics.ITEMS.set(catalogue.info.count)
-    return engine
+    editor = CatalogueEditor(
+        catalogue.folder,
+        card,
+        embedder,
+        writable=SETTINGS.writable,
+        limits=limits,
+        decode_threads=SETTINGS.decode_threads,
+        admission=admission,
+    )
+    return engine, editor
 
 
 class EngineOpener:
@@ -90,13 +102,13 @@ class EngineOpener:
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
-        self._engine: SearchEngine | None = None
+        self._engine: tuple[SearchEngine, CatalogueEditor] | None = None
         self._error: Exception | None = None
         self._next_try = 0.0
         self._try()
 
-    def get(self) -> SearchEngine:
-        """Return the engine. Raises VectorIndexError or ModelError: why there is none."""
+    def get(self) -> tuple[SearchEngine, CatalogueEditor]:
+        """Return the engine, and what changes its catalogue. Raises VectorIndexError or ModelError: why there is none."""
         if self._engine is None and time.monotonic() >= self._next_try:
             self._try()
         if self._engine is None:

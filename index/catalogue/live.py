@@ -33,6 +33,7 @@ from index.catalogue.rows import (
 )
 from index.errors import AnsweredAlready, CatalogueMismatch, InvalidEntry, KeyReused
 
+LARGEST_ID = 2**63  # SQLite has none beyond it
 LONGEST_KEY = 4096  # characters
 LARGEST_METADATA = 256 * 1024  # characters of JSON for one item
 KEPT_SECONDS = 24 * 3600  # for which the answer to a request with an idempotency key is kept
@@ -97,33 +98,29 @@ class LiveWriter:
             self._keep(connection, answer, added)
         return added
 
-    def remove(
-        self, *, ids: Sequence[int] = (), keys: Sequence[str] = (), answer: Answer | None = None
-    ) -> list[int | None]:
-        """Remove items by id, or else by key, and return the id of each in order, None for one that is not there."""
+    def remove(self, names: Sequence[int | str], answer: Answer | None = None) -> list[int | None]:
+        """Remove items, each named by its id or its key; return their ids in order, None for one that is not there."""
         with self._transaction() as connection:
-            found = self._find(connection, ids, keys)
+            found = self._find(connection, names)
             delete_items(connection, sorted({one for one in found if one is not None}))
             self._keep(connection, answer, found)
         return found
 
     def update(
         self,
+        names: Sequence[int | str],
         metadata: Sequence[Mapping[str, Any]],
         *,
-        ids: Sequence[int] = (),
-        keys: Sequence[str] = (),
         replace: bool = False,
         answer: Answer | None = None,
     ) -> list[int | None]:
-        """Change the metadata of items by id, or else by key, and return the id of each, None for one that is not there.
+        """Change the metadata of items, each named by its id or its key; return their ids, None for one that is not there.
 
         Fields are set, and removed where they are null; with ``replace`` the metadata becomes what was given. Raises
         InvalidEntry.
         """
-        names: Sequence[int | str] = ids or keys
         with self._transaction() as connection:
-            found = self._find(connection, ids, keys)
+            found = self._find(connection, names)
             for name, item_id, fields in zip(names, found, metadata, strict=True):
                 if item_id is None:
                     continue
@@ -174,12 +171,11 @@ class LiveWriter:
         with self._lock, begin(self._connection):
             yield self._connection
 
-    def _find(self, connection: sqlite3.Connection, ids: Sequence[int], keys: Sequence[str]) -> list[int | None]:
-        if ids:
-            there = {one for (one,) in select_in(connection, "SELECT id FROM items WHERE id IN ({})", list(ids))}
-            return [one if one in there else None for one in ids]
-        found = ids_of_keys(connection, keys)
-        return [found.get(key) for key in keys]
+    def _find(self, connection: sqlite3.Connection, names: Sequence[int | str]) -> list[int | None]:
+        ids = [one for one in names if isinstance(one, int) and one < LARGEST_ID]
+        there = {one for (one,) in select_in(connection, "SELECT id FROM items WHERE id IN ({})", ids)}
+        by_key = ids_of_keys(connection, [one for one in names if isinstance(one, str)])
+        return [by_key.get(one) if isinstance(one, str) else one if one in there else None for one in names]
 
     def _keep(self, connection: sqlite3.Connection, answer: Answer | None, result: Any) -> None:
         if answer is None:

@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from pydantic import BaseModel
 
-from index import DamagedIndex, InvalidFilter, VectorIndexError
+from index import CatalogueBusy, DamagedIndex, DiskFull, InvalidEntry, InvalidFilter, KeyReused, VectorIndexError
 from model import FORMAT_NAMES, ImageError, ImageTooLarge, ModelError, UnreadableImage, UnsupportedImage
 from search import EmbedderUnavailable, ItemNotFound
 
@@ -76,6 +76,9 @@ NOT_LOCAL = _kind(
 )
 WRONG_KEY = _kind("wrong_key", HTTPStatus.UNAUTHORIZED, SEND_KEY)
 SCOPE_MISSING = _kind("scope_missing", HTTPStatus.FORBIDDEN, "use a key that has the scope")
+READ_ONLY = _kind(
+    "read_only", HTTPStatus.FORBIDDEN, "the operator sets LENS_WRITABLE=1 where the catalogue may be changed"
+)
 NOT_FOUND = _kind(
     "item_not_found", HTTPStatus.NOT_FOUND, "use an id or key that a search or a build has named", ItemNotFound
 )
@@ -96,6 +99,15 @@ INVALID_FIELD = _kind("invalid_field", HTTPStatus.UNPROCESSABLE_ENTITY, SEE_DOCS
 INVALID_FILTER = _kind(
     "invalid_filter", HTTPStatus.UNPROCESSABLE_ENTITY, "mend the filter at the place named", InvalidFilter
 )
+INVALID_ITEM = _kind(
+    "invalid_item",
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    "mend the item named; nothing of the request was done",
+    InvalidEntry,
+)
+KEY_REUSED = _kind(
+    "idempotency_key_reused", HTTPStatus.UNPROCESSABLE_ENTITY, "use a new Idempotency-Key for each request", KeyReused
+)
 URL_REFUSED = _kind(
     "url_refused", HTTPStatus.UNPROCESSABLE_ENTITY, "send the picture itself, or a URL of a host that is allowed here"
 )
@@ -109,6 +121,10 @@ NOT_READY = _kind(
     EmbedderUnavailable,
     retry_after=2,
 )
+CATALOGUE_BUSY = _kind(
+    "catalogue_busy", HTTPStatus.SERVICE_UNAVAILABLE, "try again in a few seconds", CatalogueBusy, retry_after=2
+)
+FULL = _kind("disk_full", HTTPStatus.INSUFFICIENT_STORAGE, "the operator must free some space", DiskFull)
 STARTING = _kind("not_started", HTTPStatus.SERVICE_UNAVAILABLE, "try again in a few seconds; the log says why")
 TIMED_OUT = _kind("timed_out", HTTPStatus.SERVICE_UNAVAILABLE, "try again later, or with fewer pictures in one request")
 DAMAGED = _kind(

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from index import OPERATORS
 from model import FORMATS
 from server.api.errors import KINDS_BY_STATUS, ErrorAnswer, error_answer_of
-from server.api.routes import READYZ, ROUTES, Route
+from server.api.routes import CHANGES, READYZ, ROUTES, Route
 from settings import Settings
 
 VERSION = "0.1.0"
@@ -23,6 +23,7 @@ DESCRIPTION = (
     '{"error": {"code", "message", "hint"}}; codes are stable, messages are not. Where several things are asked for, one '
     "that could not be answered has its error in its place; where one is, its error is also the status."
 )
+BODIES = ("FoundBody", "HitBody", "ItemBody", "AddedBody", "ChangedBody", "FacetBody", "FacetValue")  # parts of answers
 REFERENCE = "#/components/schemas/{model}"
 KEYS = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "an API key"},
@@ -92,19 +93,24 @@ def describe(made: dict[str, Any], settings: Settings, needs_key: bool) -> dict[
     schemas = {
         name: schema
         for name, schema in made["components"]["schemas"].items()
-        if name in ("FoundBody", "HitBody", "ItemBody")  # the others are BentoML's own, or are described better below
+        if name in BODIES  # the others are BentoML's own, or are described better below
     } | FILTERS
     paths: dict[str, Any] = {}
     for route in ROUTES:
+        if route in CHANGES and not settings.writable:
+            continue  # each would be refused
         if route.fields is not None:
             body = _multipart(route, settings) if route.multipart else _json(route.fields, settings, schemas)
+            if route.alternative:
+                body |= _json(route.alternative, settings, schemas)
             paths[route.path] = {"post": _post(route, made["paths"][route.path]["post"], body, needs_key)}
         elif route.documented:
             paths[route.path] = {"get": _get(route, needs_key)}
     _json(ErrorAnswer, settings, schemas)
     if settings.url_hosts is None:
-        del schemas["QueryOne"]["properties"]["url"]
-        schemas["QueryOne"]["oneOf"] = [one for one in schemas["QueryOne"]["oneOf"] if one["required"] != ["url"]]
+        for name in {"QueryOne", "AddOne"} & schemas.keys():
+            del schemas[name]["properties"]["url"]
+            schemas[name]["oneOf"] = [one for one in schemas[name]["oneOf"] if one["required"] != ["url"]]
     return {
         "openapi": "3.1.0",
         "info": {"title": "BentoLens", "version": VERSION, "description": DESCRIPTION},
@@ -141,9 +147,15 @@ def _multipart(route: Route, settings: Settings) -> dict[str, Any]:
     encoding = {"images": {"contentType": ", ".join(("application/octet-stream", *media_types))}}
     for name in route.fields.model_fields if route.fields else ():
         encoding[name] = {"contentType": "application/json"}
-        fields[name] = _reference("Filter") if name == "where" else _k(settings)
+        fields[name] = {"where": _reference("Filter"), "k": _k(settings)}.get(name) or _list_of(route, name, settings)
     schema = {"type": "object", "required": ["images"], "properties": fields, "additionalProperties": False}
     return {"multipart/form-data": {"schema": schema, "encoding": encoding}}
+
+
+def _list_of(route: Route, name: str, settings: Settings) -> dict[str, Any]:
+    assert route.fields is not None
+    field = route.fields.model_json_schema()["properties"][name]
+    return {"maxItems": settings.max_images, **field}
 
 
 def _k(settings: Settings) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from settings import Settings
 
 # Each takes some 60 bytes once it is read, and may be two of text: a body of the size allowed would fill the memory.
 MOST_VALUES = 1_000_000
+LISTS = ("keys", "metadata")  # fields that are JSON lists
 LONGEST_FIELD = 100  # characters of a field that is a number
 
 
@@ -41,8 +42,13 @@ def _filter(text: str) -> object:
     return parse_filter(text)
 
 
-async def read_multipart(request: Request, fields: type[Checked], settings: Settings) -> tuple[list[bytes], Checked]:
-    """Read the files of the field ``images``, in order, and the other fields, checked. Raises RequestError."""
+async def read_multipart(
+    request: Request, fields: type[Checked], settings: Settings, names: list[str] | None = None
+) -> tuple[list[bytes], Checked]:
+    """Read the files of the field ``images``, in order, and the other fields, checked. Raises RequestError.
+
+    The files' names are put into ``names``.
+    """
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise RequestError(WRONG_MEDIA, "this route takes multipart/form-data with one or more files named images")
     tail = bytearray()
@@ -70,13 +76,15 @@ async def read_multipart(request: Request, fields: type[Checked], settings: Sett
                 if not isinstance(value, UploadFile):
                     raise RequestError(INVALID_FIELD, "images: send a file, not text")
                 images.append(await value.read())
+                if names is not None:
+                    names.append(value.filename or "")
                 await value.close()  # it holds a copy
             elif isinstance(value, UploadFile):
                 raise RequestError(INVALID_FIELD, f"{name}: there is no file field of this name; files go into images")
             else:
                 if name in texts:
                     raise RequestError(INVALID_FIELD, f"{name}: it is there twice")
-                texts[name] = _filter(value) if name == "where" else _json_or_text(value)
+                texts[name] = _parse_field(name, value)
     finally:
         await form.close()
     if not images:
@@ -123,6 +131,21 @@ async def _stream(request: Request, tail: bytearray | None = None) -> AsyncGener
             yield chunk
     except ClientDisconnect:
         raise RequestError(BAD_REQUEST, "the request broke off before its end") from None
+
+
+def _parse_field(name: str, value: str) -> Any:
+    if name == "where":
+        return _filter(value)
+    return _json_list(name, value) if name in LISTS else _json_or_text(value)
+
+
+def _json_list(name: str, value: str) -> Any:
+    if _values(value) > MOST_VALUES:
+        raise RequestError(INVALID_FIELD, f"{name}: more than the {MOST_VALUES:,} values allowed")
+    try:
+        return json.loads(value, object_pairs_hook=refuse_repeats)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(INVALID_FIELD, f"{name}: this is not JSON ({error})") from None
 
 
 def _json_or_text(value: str) -> Any:

@@ -54,7 +54,9 @@ class SearchForm(PicturesForm):
     where: str | None = Field(None, description="a filter on the items' metadata, as JSON")
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A body, or a part of one, that has no fields but its own."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
@@ -62,27 +64,27 @@ TO_USUAL = bytes.maketrans(b"-_", b"+/")
 BLANKS = "each was a + that something decoded as a form's blank; send + as it is, or in a form as %2B"
 
 
-class NoFields(_Strict):
+class NoFields(Strict):
     """The text fields of a multipart request that has none."""
 
 
-class SearchFields(_Strict):
+class SearchFields(Strict):
     """The text fields of POST /search."""
 
     k: Count | None = None
     where: Any = Field(None, description='a filter on the items\' metadata, such as {"width": {"$gte": 640}}')
 
 
-def _one_of(*names: str) -> dict[str, Any]:
-    """Return what JSON Schema says where just one of some fields has to be given."""
-    given = [{"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in names]
-    return {"oneOf": given}
+def one_of(*names: str) -> ConfigDict:
+    """Return the configuration of a model of which just one of some fields has to be given, as JSON Schema says it."""
+    given: list[Any] = [{"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in names]
+    return ConfigDict(json_schema_extra={"oneOf": given})
 
 
-class QueryOne(_Strict):
+class QueryOne(Strict):
     """One query: a picture in base64, or by its URL, or an item of the catalogue by its id."""
 
-    model_config = ConfigDict(json_schema_extra=_one_of("image", "url", "id"))
+    model_config = one_of("image", "url", "id")
 
     image: str | None = Field(
         None, description="a picture file in base64", json_schema_extra={"contentEncoding": "base64"}
@@ -122,10 +124,10 @@ class QueryFields(SearchFields):
     queries: list[QueryOne] = Field(min_length=1)
 
 
-class ItemsFields(_Strict):
+class ItemsFields(Strict):
     """The body of POST /items/get: ids or keys, and whether thumbnails are wanted."""
 
-    model_config = ConfigDict(json_schema_extra=_one_of("ids", "keys"))
+    model_config = one_of("ids", "keys")
 
     ids: list[Id] | None = None
     keys: list[str] | None = None

@@ -7,6 +7,18 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from server.api.item_requests import (
+    AddFields,
+    AddForm,
+    AddItems,
+    FacetsFields,
+    FacetsForm,
+    RemoveFields,
+    RemoveForm,
+    UpdateFields,
+    UpdateForm,
+)
+from server.api.item_schemas import AddedAnswer, ChangedAnswer, FacetsAnswer
 from server.api.requests import (
     Form,
     ItemsFields,
@@ -29,7 +41,8 @@ class Route:
     """A route: who may call it, what it takes and what it gives.
 
     ``scope`` is what a key must have, None where no key is needed. ``form`` is the request as BentoML documents it,
-    ``fields`` those of a JSON body or next to the files of a multipart one. ``below``: it has all paths below it too.
+    ``fields`` those of a JSON body or next to the files of a multipart one, ``alternative`` those of the JSON body that a
+    multipart route takes as well. ``below``: it has all paths below it too.
     ``documented``: it is in /docs.json.
     """
 
@@ -41,6 +54,7 @@ class Route:
     gives: str = ""
     form: type[Form] | None = None
     fields: type[BaseModel] | None = None
+    alternative: type[BaseModel] | None = None
     answer: type[ListAnswer] | None = None
     request_example: Any = None
     answer_example: Any = None
@@ -115,6 +129,70 @@ ITEMS_GET = Route(
     request_example={"ids": [1], "thumbnail": False},
     answer_example={"items": [ITEM]},
 )
+CHANGED = {"items": [{"id": 1}], "changed": 1}
+ITEMS_FACETS = Route(
+    *(
+        "/items/facets",
+        "POST",
+        "read",
+        "Count the values that fields have, among all items or those that a filter allows.",
+    ),
+    takes='JSON: `{"where", "fields": ["label", ["camera", "make"]], "limit"}`',
+    gives='`{"facets": [{"field", "count", "distinct", "values": [{"value", "count"}], "numbers", "texts"}], "count"}`; '
+    "`numbers` and `texts` are the least and the greatest",
+    form=FacetsForm,
+    fields=FacetsFields,
+    answer=FacetsAnswer,
+    request_example={"fields": ["label"], "where": {"width": {"$gte": 640}}, "limit": 10},
+    answer_example={
+        "facets": [
+            {
+                **{"field": ["label"], "count": 59, "distinct": 1, "values": [{"value": "beach", "count": 59}]},
+                **{"numbers": None, "texts": ["beach", "beach"]},
+            }
+        ],
+        "count": 59,
+    },
+)
+ITEMS_ADD = Route(
+    *("/items/add", "POST", "write"),
+    "Add pictures, or replace those under the same keys. All that can be read are on the disk when this is answered, and "
+    "found by every next query; the others have an error in their place.",
+    takes="multipart: `images`, `keys` and `metadata` as JSON lists in the same order (else a file's name is its key); or "
+    'JSON: `{"items": [{"image": base64} or {"url": …}, with "key", "metadata"]}`',
+    gives='`{"items": [{"id", "key", "replaced": the id before or null}], "added"}`',
+    form=AddForm,
+    fields=AddFields,
+    alternative=AddItems,
+    answer=AddedAnswer,
+    request_example={"items": [{"url": "https://example.com/a.jpg", "key": "a.jpg", "metadata": {"label": "beach"}}]},
+    answer_example={"items": [{"id": 60, "key": "a.jpg", "replaced": None}], "added": 1},
+)
+ITEMS_REMOVE = Route(
+    *("/items/remove", "POST", "write", "Remove items by id or key."),
+    takes='JSON: `{"ids": […]}` or `{"keys": […]}`',
+    gives='`{"items": [{"id"}], "changed"}`',
+    form=RemoveForm,
+    fields=RemoveFields,
+    answer=ChangedAnswer,
+    request_example={"keys": ["a.jpg"]},
+    answer_example=CHANGED,
+)
+ITEMS_UPDATE = Route(
+    *(
+        "/items/update",
+        "POST",
+        "write",
+        "Change the metadata of items: fields are set, and removed where they are null.",
+    ),
+    takes='JSON: `{"items": [{"id" or "key", "metadata": {…}}], "replace": false}`',
+    gives='`{"items": [{"id"}], "changed"}`',
+    form=UpdateForm,
+    fields=UpdateFields,
+    answer=ChangedAnswer,
+    request_example={"items": [{"key": "a.jpg", "metadata": {"label": "beach", "stars": None}}]},
+    answer_example=CHANGED,
+)
 LIVEZ = Route("/livez", "GET", None, "Liveness: the process runs.")
 HEALTHZ = Route("/healthz", "GET", None, "Liveness, by its older name.")
 READYZ = Route("/readyz", "GET", None, "Readiness: it can search; a 503 says why not.")
@@ -124,7 +202,23 @@ SCHEMA = Route("/schema.json", "GET", "read", "BentoML's own description, which 
 ROOT = Route("/", "GET", None, "Redirects to the page.", documented=False)
 DEMO = Route("/demo", "GET", "read", "The demo page.", below=True, documented=False)
 
-ROUTES = (SEARCH, QUERY, EMBED, ITEMS_GET, LIVEZ, HEALTHZ, READYZ, METRICS, DOCS, SCHEMA, ROOT, DEMO)
+CHANGES = (ITEMS_ADD, ITEMS_REMOVE, ITEMS_UPDATE)
+ROUTES = (
+    SEARCH,
+    QUERY,
+    EMBED,
+    ITEMS_GET,
+    ITEMS_FACETS,
+    *CHANGES,
+    LIVEZ,
+    HEALTHZ,
+    READYZ,
+    METRICS,
+    DOCS,
+    SCHEMA,
+    ROOT,
+    DEMO,
+)
 HEALTH = (LIVEZ, HEALTHZ, READYZ)
 
 

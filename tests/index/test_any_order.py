@@ -64,10 +64,10 @@ def test_any_order_of_changes_merges_and_rollbacks_gives_what_was_written(
                 oracle.items[one.key] = (added.id, one.vector, one.metadata)
         elif what == "remove":
             gone = dice.choice(keys, 3, replace=False).tolist()
-            assert writer.remove(keys=gone) == [oracle.items.pop(key)[0] for key in gone]
+            assert writer.remove(gone) == [oracle.items.pop(key)[0] for key in gone]
         elif what == "update":
             key, n = str(dice.choice(keys)), int(dice.integers(0, 100))
-            writer.update([{"n": n}], keys=[key])
+            writer.update([key], [{"n": n}])
             item_id, vector, fields = oracle.items[key]
             oracle.items[key] = (item_id, vector, {**fields, "n": n})
         elif what == "merge":

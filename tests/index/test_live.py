@@ -72,12 +72,12 @@ def test_what_is_added_is_found_at_once_and_what_is_removed_never_again(opened: 
     vector = opened.vector(added.id)
     assert vector is not None
     assert vector == pytest.approx(one.vector)
-    assert writer.remove(ids=[added.id, 999]) == [added.id, None]
+    assert writer.remove([added.id, 999]) == [added.id, None]
     assert first_hit(opened, one) is None
     assert opened.vector(added.id) is None
     old = opened.vector(7)
     assert old is not None
-    assert writer.remove(keys=["6.jpg"]) == [7]
+    assert writer.remove(["6.jpg"]) == [7]
     assert opened.vector(7) is None
     assert len(opened) == 199
     (hits,) = opened.search(old[None], 200, ef=200)
@@ -113,7 +113,7 @@ def test_filters_see_what_is_added_updated_and_removed(opened: Catalogue, writer
     one, two = writer.add([entry(1, label="cats"), entry(2, label="dogs")], PRINT)
     assert found({"label": "cats"}) == [one.id]
     assert opened.hint({"label": "cats"}) is None
-    assert writer.update([{"label": "cats"}, {"label": "cats", "n": None}, {}], ids=[two.id, 5, 999]) == [
+    assert writer.update([two.id, 5, 999], [{"label": "cats"}, {"label": "cats", "n": None}, {}]) == [
         two.id,
         5,
         None,
@@ -122,13 +122,13 @@ def test_filters_see_what_is_added_updated_and_removed(opened: Catalogue, writer
     assert found({"label": "cats", "n": {"$exists": True}}) == [one.id, two.id]
     assert found({"n": {"$lt": 6}, "text": {"$exists": True}}) == [1, 2, 3, 4, 6]
     assert opened.items([5])[5].metadata == {k: v for k, v in fuzz.fields(4).items() if k != "n"} | {"label": "cats"}
-    writer.update([{"only": True}], keys=["4.jpg"], replace=True)
+    writer.update(["4.jpg"], [{"only": True}], replace=True)
     assert opened.items([5])[5].metadata == {"only": True}
     assert found({"label": "cats"}) == [one.id, two.id]
-    writer.remove(ids=[5, one.id])
+    writer.remove([5, one.id])
     assert found({"only": True}) == []
     assert found({"label": "cats"}) == [two.id]
-    writer.update([{"n": -1}, {"n": -2}], ids=[two.id, 9])
+    writer.update([two.id, 9], [{"n": -1}, {"n": -2}])
     merge_catalogue(opened.folder)
     assert found({"n": {"$lt": 0}}) == [9, two.id]
 
@@ -137,7 +137,7 @@ def test_a_snapshot_stays_what_it_was(opened: Catalogue, writer: LiveWriter) -> 
     before = opened.snapshot()
     one = entry(1)
     (added,) = writer.add([one], PRINT)
-    writer.remove(ids=[3])
+    writer.remove([3])
     during = opened.snapshot()
     merge_catalogue(opened.folder)
     writer.add([entry(n) for n in range(2, 90)], PRINT)
@@ -173,7 +173,7 @@ def test_merging_and_going_back_lose_nothing_and_keep_two_generations(opened: Ca
 
 
 def test_a_catalogue_can_be_emptied_and_filled_again(opened: Catalogue, writer: LiveWriter) -> None:
-    writer.remove(ids=range(1, 201))
+    writer.remove(range(1, 201))
     assert len(opened) == 0
     assert opened.search(np.ones((1, fuzz.DIM), np.float32), 5) == [[]]
     with pytest.raises(EmptyCatalogue, match="no items left"):
@@ -210,7 +210,7 @@ def test_of_a_wrong_entry_nothing_of_the_call_is_written(
     with pytest.raises(CatalogueMismatch, match="not of the extractor that made these"):
         writer.add([good], "1" * 64)
     with pytest.raises(InvalidEntry, match="is not JSON"):
-        writer.update([{"a": 1}, {"a": float("inf")}], ids=[1, 2])
+        writer.update([1, 2], [{"a": 1}, {"a": float("inf")}])
     assert "a" not in opened.items([1])[1].metadata
 
 

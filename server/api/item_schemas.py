@@ -1,0 +1,110 @@
+"""The JSON shapes of the answers to what changes items, or counts them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from index import Added, Facet
+from search import ItemNotFound
+from server.api.errors import ErrorAnswer, error_answer
+from server.api.schemas import ListAnswer
+
+
+class AddedBody(BaseModel):
+    """An item that was added; ``replaced`` is the id of the one that was there under its key."""
+
+    id: int
+    key: str
+    replaced: int | None = None
+
+
+class AddedAnswer(ListAnswer):
+    """What became of each picture, in order: its item, or an error in its place; ``added`` counts the items."""
+
+    items: list[AddedBody | ErrorAnswer]
+    added: int
+
+    def parts(self) -> Sequence[object]:
+        return self.items
+
+
+class ChangedBody(BaseModel):
+    """An item that was removed or updated."""
+
+    id: int
+
+
+class ChangedAnswer(ListAnswer):
+    """What became of each item, in order, or an error in its place; ``changed`` counts those that were there."""
+
+    items: list[ChangedBody | ErrorAnswer]
+    changed: int
+
+    def parts(self) -> Sequence[object]:
+        return self.items
+
+
+class FacetValue(BaseModel):
+    """A value, and how many items have it."""
+
+    value: str | float | bool | None
+    count: int
+
+
+class FacetBody(BaseModel):
+    """What a field has: ``count`` items have it, with ``distinct`` values."""
+
+    field: list[str] = Field(description="the names on the way to the field")
+    count: int
+    distinct: int
+    values: list[FacetValue]
+    numbers: list[float] | None = Field(None, description="the least and the greatest number")
+    texts: list[str] | None = Field(None, description="the least and the greatest text, as of dates")
+
+
+class FacetsAnswer(ListAnswer):
+    """The values of fields among ``count`` items."""
+
+    facets: list[FacetBody]
+    count: int
+
+    def parts(self) -> Sequence[object]:
+        return self.facets
+
+
+def added_answer(keys: Sequence[str], added: Sequence[Added | Exception]) -> AddedAnswer:
+    """Return what became of pictures in the shape of its answer."""
+    items = [
+        error_answer(one) if isinstance(one, Exception) else AddedBody(id=one.id, key=key, replaced=one.replaced)
+        for key, one in zip(keys, added, strict=True)
+    ]
+    return AddedAnswer(items=items, added=sum(isinstance(one, AddedBody) for one in items))
+
+
+def changed_answer(names: Sequence[int | str], found: Sequence[int | None]) -> ChangedAnswer:
+    """Return which items were changed in the shape of their answer."""
+    items = [
+        error_answer(ItemNotFound(name)) if item_id is None else ChangedBody(id=item_id)
+        for name, item_id in zip(names, found, strict=True)
+    ]
+    return ChangedAnswer(items=items, changed=sum(isinstance(one, ChangedBody) for one in items))
+
+
+def facets_answer(facets: Sequence[Facet], count: int) -> FacetsAnswer:
+    """Return facets in the shape of their answer."""
+    return FacetsAnswer(facets=[_facet(one) for one in facets], count=count)
+
+
+def _facet(facet: Facet) -> FacetBody:
+    values: list[Any] = [FacetValue(value=value, count=count) for value, count in facet.values]
+    return FacetBody(
+        field=list(facet.path),
+        count=facet.count,
+        distinct=facet.distinct,
+        values=values,
+        numbers=None if facet.numbers is None else list(facet.numbers),
+        texts=None if facet.texts is None else list(facet.texts),
+    )
