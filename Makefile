@@ -124,6 +124,7 @@ docs: $(READY)  ## write the generated parts of docs/
 bench: setup $(READY_DEV)  ## the benchmarks, quickly; benchmarks/README.md has the full runs
 	$(BIN)/python -m benchmarks.index_speed --quick
 	$(BIN)/python -m benchmarks.filters --quick
+	$(BIN)/python -m benchmarks.metadata --quick
 	$(BIN)/python -m benchmarks.index_memory --quick
 	$(BIN)/python -m benchmarks.index_open --quick
 	$(BIN)/python -m benchmarks.embedding --quick

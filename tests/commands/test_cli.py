@@ -205,4 +205,5 @@ def test_serve_serves_and_a_taken_port_is_one_clear_line(catalogue: Path, photos
 
 def test_the_commands_are_the_contracts() -> None:
     assert isinstance(cli, click.Group)
-    assert set(cli.commands) == {"build", "search", "info", "pack", "serve", "verify"}
+    changing = {"add", "remove", "update", "compact", "rollback"}
+    assert set(cli.commands) == {"build", "search", "info", "pack", "serve", "verify"} | changing
