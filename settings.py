@@ -48,6 +48,11 @@ class Settings(BaseModel):
         None, description="the catalogue folder to serve", json_schema_extra={"default_text": "the one in the bento"}
     )
     writable: bool = Field(False, description="take changes of the catalogue: /items/add, /items/remove, /items/update")
+    merge_items: int = Field(
+        5000,
+        ge=0,
+        description="changes beyond which a writable service merges them into the index by itself; 0 for never",
+    )
     k: Positive = Field(10, description="hits for each query when the request names no k")
     max_k: Positive = Field(1000, description="the largest k a request may ask for")
     ef: Positive = Field(128, description="how widely the graph is searched: more is truer and slower")

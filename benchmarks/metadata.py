@@ -6,6 +6,7 @@ DuckDB is asked where it is installed.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import sqlite3
@@ -83,7 +84,7 @@ def ask_sqlite(database: sqlite3.Connection, sql: str) -> int:
 def make_duckdb(items: list[dict[str, Any]]) -> Callable[[str], int] | None:
     if importlib.util.find_spec("duckdb") is None:
         return None
-    import duckdb  # type: ignore[import-not-found]
+    duckdb: Any = importlib.import_module("duckdb")
 
     database = duckdb.connect()
     columns = {name: np.array([item[name] for item in items]) for name in items[0]}

@@ -93,6 +93,7 @@ def build_engine(embedder: Embedder) -> tuple[SearchEngine, CatalogueEditor]:
         limits=limits,
         decode_threads=SETTINGS.decode_threads,
         admission=admission,
+        merge_items=SETTINGS.merge_items,
     )
     return engine, editor
 

@@ -20,6 +20,7 @@ from server.api.errors import INVALID_FIELD, READ_ONLY, RequestError
 from server.api.item_requests import RemoveFields, UpdateFields
 from server.api.item_schemas import AddedAnswer, ChangedAnswer, added_answer, changed_answer
 from server.api.schemas import ListAnswer
+from server.runtime.merger import Merger
 from server.telemetry import current_request
 
 LONGEST_NAME = 255  # characters of an Idempotency-Key
@@ -63,6 +64,7 @@ class CatalogueEditor:
         limits: Limits,
         decode_threads: int,
         admission: Admission,
+        merge_items: int = 0,
     ) -> None:
         self._writable = writable
         if not writable:
@@ -72,6 +74,7 @@ class CatalogueEditor:
         async def embed(pixels: Any) -> list[Any]:
             return [one.vector for one in await embedder.embed(pixels)]
 
+        self._merger = Merger(folder, self._ahead, merge_items)
         self._ingest = LiveIngest(
             self._writer,
             card,
@@ -120,6 +123,14 @@ class CatalogueEditor:
             ),
         )
 
+    def _ahead(self) -> int:
+        added, changed, _ = self._writer.unmerged()
+        return added + changed
+
+    def _changed(self, answer: Given) -> Given:
+        self._merger.consider()
+        return answer
+
     async def _once(
         self,
         request: Repeatable | None,
@@ -129,11 +140,12 @@ class CatalogueEditor:
     ) -> Given:
         """Do a request's work, unless it was done before: then return the answer that was kept."""
         if request is None:
-            return body(await work(None))
+            return self._changed(body(await work(None)))
         if stored := await asyncio.to_thread(self._writer.stored_answer, *request):
             return shape.model_validate_json(stored.answer)
         try:
-            return body(await work(Answer(*request, lambda done: body(done).model_dump_json())))
+            done = await work(Answer(*request, lambda done: body(done).model_dump_json()))
+            return self._changed(body(done))
         except AnsweredAlready:  # by another request meanwhile
             stored = await asyncio.to_thread(self._writer.stored_answer, *request)
             assert stored is not None

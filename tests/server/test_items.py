@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from index import verify_catalogue
-from tests.serving import Server, serving
+from tests.serving import Server, eventually, serving
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +159,23 @@ def test_without_leave_to_write_nothing_changes(server: Server, photos: list[Pat
     assert post(server, "/items/remove", {"ids": [1]}).status_code == 403
     assert post(server, "/items/update", {"items": [{"id": 1, "metadata": {}}]}).status_code == 403
     assert "/items/add" not in httpx.get(f"{server.url}/docs.json").json()["paths"]
+
+
+def test_the_service_merges_by_itself_while_it_answers(catalogue: Path, photos: list[Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(catalogue, tmp_path / "copy", ignore=shutil.ignore_patterns("*-wal", "*-shm"))
+    with serving(folder, tmp_path / "log", LENS_WRITABLE="1", LENS_MERGE_ITEMS="3", LENS_DEMO="0") as server:
+        for n in range(6):
+            assert add(server, (f"{n}.jpg", photos[n].read_bytes())).json()["added"] == 1
+
+        def generation() -> int:
+            assert found(server, photos[5].read_bytes()) != []
+            return int(post(server, "/query", {"queries": [{"id": 1}]}).json()["generation"])
+
+        eventually(lambda: generation() > 1, "nothing was merged", 60)
+        assert {f"{n}.jpg" for n in range(6)} <= {
+            key for n in range(6) for key in found(server, photos[n].read_bytes())
+        }
+    assert list(verify_catalogue(folder)) == []
 
 
 def test_the_catalogue_is_sound_afterwards(writable: Server, folder: Path) -> None:
