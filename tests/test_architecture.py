@@ -15,7 +15,7 @@ PACKAGES = ("commands", "demo", "index", "ingest", "model", "search", "server")
 ENTRIES = ("service", "cli", "settings")
 # What each may import of ours; benchmarks and tests may import anything.
 MAY_IMPORT = {
-    "service": {"server", "search", "index", "model", "demo", "settings"},
+    "service": {"server", "search", "ingest", "index", "model", "demo", "settings"},
     "cli": {"commands"},
     "commands": {"server", "search", "ingest", "index", "model", "settings"},
     "server": {"search", "ingest", "index", "model", "demo", "settings"},
