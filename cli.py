@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from commands import add, build, compact, info, pack, remove, rollback, search, serve, update, verify
+from commands import add, backup, build, compact, info, pack, remove, restore, rollback, search, serve, update, verify
 from commands.console import Verbs
 
 
@@ -16,7 +16,7 @@ def cli() -> None:
     """
 
 
-for verb in (build, add, remove, update, search, info, verify, compact, rollback, pack, serve):
+for verb in (build, add, remove, update, search, info, verify, compact, rollback, backup, restore, pack, serve):
     cli.add_command(verb)
 
 

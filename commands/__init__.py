@@ -1,5 +1,6 @@
 """The command line: one verb a file, and what they share."""
 
+from commands.backup import backup, restore
 from commands.build import build
 from commands.compact import compact, rollback
 from commands.inspect import info, verify
@@ -10,11 +11,13 @@ from commands.serve import serve
 
 __all__ = [
     "add",
+    "backup",
     "build",
     "compact",
     "info",
     "pack",
     "remove",
+    "restore",
     "rollback",
     "search",
     "serve",

@@ -1,6 +1,7 @@
 """Vectors in, neighbours out: the catalogue folder, the mapped hnswlib index and the exact search that judges it."""
 
 from index.backend import DEFAULT_EF, Capability, Counts, IndexBackend, Neighbours
+from index.catalogue.backup import backup_catalogue, restore_catalogue
 from index.catalogue.facets import Facet, count_facets
 from index.catalogue.files import check_place
 from index.catalogue.generation import CatalogueInfo, Generation
@@ -83,6 +84,7 @@ __all__ = [
     "UnsupportedOperation",
     "VectorIndexError",
     "allow_rows",
+    "backup_catalogue",
     "build_codes",
     "build_hnsw",
     "check_entry",
@@ -96,6 +98,7 @@ __all__ = [
     "parse_filter",
     "recall",
     "refuse_repeats",
+    "restore_catalogue",
     "rollback_catalogue",
     "search_exact",
     "start_catalogue",

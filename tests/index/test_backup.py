@@ -1,0 +1,96 @@
+"""A backup is a whole catalogue, whatever is written meanwhile, and only a whole one is restored."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from index import (
+    CatalogueExists,
+    CatalogueNotFound,
+    DamagedIndex,
+    LiveWriter,
+    backup_catalogue,
+    merge_catalogue,
+    open_catalogue,
+    restore_catalogue,
+    verify_catalogue,
+)
+from tests.index.test_live import PRINT, entry, folder, writer
+
+__all__ = ["folder", "writer"]  # fixtures
+
+
+def test_a_backup_is_made_while_others_write_and_merge(folder: Path, writer: LiveWriter, tmp_path: Path) -> None:
+    stop = threading.Event()
+    written: list[int] = []
+
+    def write() -> None:
+        for n in range(10_000):
+            if stop.is_set():
+                return
+            writer.add([entry(n)], PRINT)
+            written.append(n)
+            if n % 20 == 19:
+                merge_catalogue(folder)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        for _ in range(8):
+            before = len(written)
+            backup_catalogue(folder, tmp_path / "backup")
+            assert list(verify_catalogue(tmp_path / "backup")) == []
+            with closing(open_catalogue(tmp_path / "backup")) as copy:
+                assert 200 + before <= len(copy) <= 201 + len(written)
+    finally:
+        stop.set()
+        thread.join()
+    names = {path.name.partition(".")[0] for path in (tmp_path / "backup").glob("base-*")}
+    assert len(names) == 1  # older generations' files are gone
+
+
+def test_only_what_has_changed_is_copied_again(folder: Path, writer: LiveWriter, tmp_path: Path) -> None:
+    target = tmp_path / "backup"
+    backup_catalogue(folder, target)
+    before = {path.name: path.stat().st_ino for path in target.iterdir()}
+    writer.add([entry(1)], PRINT)
+    backup_catalogue(folder, target)
+    after = {path.name: path.stat().st_ino for path in target.iterdir()}
+    assert {name for name in after if after[name] != before.get(name)} == {"catalogue.sqlite"}
+
+
+def test_a_backup_is_restored_and_a_damaged_one_is_not(folder: Path, writer: LiveWriter, tmp_path: Path) -> None:
+    (added,) = writer.add([entry(1)], PRINT)
+    backup_catalogue(folder, tmp_path / "backup")
+    writer.remove([added.id, 5])
+    restored = tmp_path / "restored"
+    restore_catalogue(tmp_path / "backup", restored, overwrite=False)
+    with closing(open_catalogue(restored)) as catalogue:
+        assert catalogue.items([5, added.id]).keys() == {5, added.id}
+    with pytest.raises(CatalogueExists, match="--overwrite"):
+        restore_catalogue(tmp_path / "backup", restored, overwrite=False)
+    restore_catalogue(tmp_path / "backup", restored, overwrite=True)
+    assert list(verify_catalogue(restored)) == []
+    codes = tmp_path / "backup" / "base-000001.codes"
+    codes.write_bytes(codes.read_bytes()[:-1] + b"!")
+    with pytest.raises(DamagedIndex, match=r"is damaged: base-000001\.codes: the file has changed"):
+        restore_catalogue(tmp_path / "backup", restored, overwrite=True)
+    with closing(open_catalogue(restored)) as catalogue:
+        assert len(catalogue) == 201
+
+
+def test_what_is_no_backup_is_left_alone(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "file").write_text("mine")
+    with pytest.raises(CatalogueExists, match="is no backup, so it is left alone"):
+        backup_catalogue(folder, other)
+    with pytest.raises(CatalogueNotFound):
+        backup_catalogue(tmp_path / "none", tmp_path / "backup")
+    with pytest.raises(CatalogueNotFound):
+        restore_catalogue(other, tmp_path / "out", overwrite=False)
+    assert [path.name for path in other.iterdir()] == ["file"]
