@@ -94,7 +94,10 @@ def verbs() -> str:
     """Return what each verb's --help prints."""
     parts = []
     for name, verb in cli.commands.items():
-        context = click.Context(verb, info_name=f"python cli.py {name}", max_content_width=100, terminal_width=100)
+        names = cli.context_settings["help_option_names"]  # click keeps them from the first call of a verb in a process
+        context = click.Context(
+            verb, info_name=f"python cli.py {name}", max_content_width=100, terminal_width=100, help_option_names=names
+        )
         parts.append(f"## {name}\n\n```text\n{inspect.cleandoc(verb.get_help(context))}\n```")
     return "\n\n".join(parts)
 
