@@ -134,7 +134,8 @@ class ImageSearch:
         check_counts(SETTINGS, k=None, queries=len(given))
         current_request().count_items(len(given))
         pictures = await asyncio.gather(*map(self._to_picture, given))
-        return await editor.add([one.key for one in given], pictures, repeatable(ctx.request, given))
+        asked = [part for one in given for part in (one.key, one.metadata, one.data or one.query)]
+        return await editor.add([one.key for one in given], pictures, repeatable(ctx.request, asked))
 
     @serve_route(ITEMS_REMOVE, SETTINGS.timeout)
     async def remove_items(self, ctx: bentoml.Context) -> ChangedAnswer:

@@ -46,7 +46,8 @@ def repeatable(request: Request, asked: Sequence[Any]) -> Repeatable | None:
         raise RequestError(INVALID_FIELD, f"Idempotency-Key: give 1 to {LONGEST_NAME} characters")
     digest = hashlib.sha256()
     for one in asked:
-        digest.update(hashlib.sha256(repr(one).encode("utf-8", "backslashreplace")).digest())
+        data = one if isinstance(one, bytes) else repr(one).encode("utf-8", "backslashreplace")
+        digest.update(hashlib.sha256(data).digest())
     context = current_request()
     return Repeatable(json.dumps([context.route, context.key, header]), digest.hexdigest())
 

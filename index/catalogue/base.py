@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import functools
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +21,32 @@ from index.metrics import Metric
 from index.row_mask import Allowed, allow_mask
 
 KEPT_FILTERS = 16  # whose rows are cached: a bit for each row of the index, and half a megabyte at most
+
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+
+class Recent(Generic[Key, Value]):
+    """The last values that were asked for. Unlike functools.lru_cache of a method it does not keep its owner alive."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._kept: OrderedDict[Key, Value] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Key, make: Callable[[], Value]) -> Value:
+        """Return a value, made if need be."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        value = make()
+        with self._lock:
+            self._kept[key] = value
+            while len(self._kept) > self._size:
+                self._kept.popitem(last=False)
+        return value
 
 
 class Base:
@@ -43,7 +72,11 @@ class Base:
                 raise DamagedIndex(
                     f"{path} holds {rows} rows, the generation {generation.count} items; restore or rebuild it"
                 )
-        self.allow = functools.lru_cache(KEPT_FILTERS)(self.read_allowed)
+        self._recent: Recent[Filter, Allowed] = Recent(KEPT_FILTERS)
+
+    def allow(self, condition: Filter) -> Allowed:
+        """Return which rows of the index a filter allows; those of recent filters are kept. Raises DamagedIndex."""
+        return self._recent.get(condition, lambda: self.read_allowed(condition))
 
     def read_allowed(self, condition: Filter) -> Allowed:
         """Return which rows of the index a filter allows. Raises DamagedIndex."""

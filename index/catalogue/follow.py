@@ -57,9 +57,9 @@ class CatalogueFollower:
                 try:
                     base = Base(self._folder, generation, meta.metric)
                 except (DamagedIndex, FileNotFoundError) as error:
-                    if not remaining or read_generation(self._database, self._folder)[1] == generation:
+                    if not remaining:
                         raise DamagedIndex(str(error)) from None
-                    continue
+                    continue  # in a new transaction, which sees the generation that has taken its place
                 nothing = Unmerged(np.empty(0, np.int64), np.empty((0, generation.dim), np.float32), ())
                 start = Snapshot(base, meta.metric, nothing, frozenset(), {}, generation.last_change)
                 return meta, self._caught_up(start)

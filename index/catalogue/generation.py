@@ -27,9 +27,9 @@ class Generation:
     """What a generation is made of.
 
     ``base`` is its index file, of ``count`` items; ``files`` has the SHA-256 of each file of the catalogue but the
-    database. It holds the items up to
-    ``last_id`` but for those removed, with their metadata as of the change ``last_change``. ``extractor`` is the folder of
-    the model, with ``model``, ``fingerprint`` and ``dim``, that made its vectors.
+    database. It holds the items up to ``last_id`` but for those removed, with their metadata as of the change
+    ``last_change``. ``extractor`` is the folder of the model, with ``model``, ``fingerprint`` and ``dim``, that made its
+    vectors.
     """
 
     generation: int

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.backend import DEFAULT_EF, Neighbours
-from index.catalogue.base import KEPT_FILTERS, Base
+from index.catalogue.base import KEPT_FILTERS, Base, Recent
 from index.columns.build import MemoryTable
 from index.exact import search_exact, unit_rows
 from index.filters import Filter
@@ -118,7 +118,7 @@ class Snapshot:
         self.generation = base.generation
         self._removed_rows = _rows(base, removed)
         self._live = self._live_rows() if len(self._removed_rows) else None
-        self._select = functools.lru_cache(KEPT_FILTERS)(self.select_uncached)
+        self._recent: Recent[Filter, tuple[Allowed, NDArray[np.bool_]]] = Recent(KEPT_FILTERS)
 
     def __len__(self) -> int:
         """Return how many items there are."""
@@ -131,11 +131,13 @@ class Snapshot:
 
     def select(self, condition: Filter) -> Selection:
         """Return the items that a filter allows; those of recent filters are kept."""
-        return self._select(condition)
+        return Selection(self, *self._recent.get(condition, lambda: self._allow(self.base.allow(condition), condition)))
 
     def select_uncached(self, condition: Filter) -> Selection:
-        """Return the items that a filter allows."""
-        allowed = self.base.allow(condition)
+        """Return the items that a filter allows, and keep nothing."""
+        return Selection(self, *self._allow(self.base.read_allowed(condition), condition))
+
+    def _allow(self, allowed: Allowed, condition: Filter) -> tuple[Allowed, NDArray[np.bool_]]:
         changed = _rows(self.base, self.updated)
         extra = condition.rows(self.table)
         if len(changed) or len(self._removed_rows):
@@ -143,7 +145,7 @@ class Snapshot:
             mask[changed] = extra[len(self.unmerged) :]
             mask[self._removed_rows] = False
             allowed = allow_mask(mask)
-        return Selection(self, allowed, extra[: len(self.unmerged)])
+        return allowed, extra[: len(self.unmerged)]
 
     def search(
         self, vectors: NDArray[np.float32], k: int, ef: int = DEFAULT_EF, selection: Selection | None = None

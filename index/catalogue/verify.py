@@ -35,7 +35,7 @@ def verify_catalogue(folder: Path, progress: Progress = lambda *_: None) -> Iter
         with database.snapshot():
             meta, generation = read_generation(database, folder)
             yield from _check_files(folder, generation.files, progress)
-            faults = list(_check_database(database, generation))
+            faults = list(check_database(database, generation))
             yield from (f"catalogue.sqlite: {fault}" for fault in faults)
             yield from _check_generation(folder, generation, meta.metric, database, progress)
     finally:
@@ -81,8 +81,8 @@ def _check_files(folder: Path, files: dict[str, str], progress: Progress) -> Ite
         progress("hash", done, sum(sizes.values()))
 
 
-def _check_database(database: Reading, generation: Generation) -> Iterator[str]:
-    """Check every row by its checksum, and that none is lost."""
+def check_database(database: Reading, generation: Generation) -> Iterator[str]:
+    """Yield the faults of the database: every row is held to its checksum, and none may be lost."""
     try:
         for (found,) in database.query("PRAGMA integrity_check(10)"):
             if found != "ok":

@@ -25,12 +25,13 @@ from index.catalogue.files import (
     base_file,
     check_place,
     flush_folder,
+    hash_file,
     hash_files,
 )
 from index.catalogue.generation import Generation, read_generation, write_generation
 from index.catalogue.merge import Progress, build_generation, prune
 from index.catalogue.rows import Entry, delete_items, encode_metadata, ids_of_keys, insert_entry, now
-from index.catalogue.verify import verify_catalogue
+from index.catalogue.verify import check_database
 from index.errors import CatalogueBusy, CatalogueExists, CatalogueMismatch, CatalogueNotFound, VectorIndexError
 from index.hnsw.build import EF_CONSTRUCTION, M
 from index.metrics import Metric
@@ -81,7 +82,9 @@ class CatalogueWriter:
             made, ours = read_meta(Reading(database), self.folder), read_meta(Reading(self._connection), self.folder)
             meta, generation = read_generation(Reading(database), self.folder)
             alike = all(made.get(name) == ours[name] for name in ("metric", "labelled", "reader"))
-            if alike and generation.fingerprint == ours["fingerprint"] and not any(verify_catalogue(self.folder)):
+            alike &= generation.fingerprint == ours["fingerprint"]
+            sound = alike and hash_file(self.folder / generation.base) == generation.files.get(generation.base)
+            if sound and not any(check_database(Reading(database), generation)):
                 with begin(self._connection):
                     return set(self._take_over(Base(self.folder, generation, meta.metric), database, files))
         return set()

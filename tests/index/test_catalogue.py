@@ -246,7 +246,7 @@ def test_opening_reads_no_item(copy: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_filters_find_by_metadata_and_are_cached(opened: Catalogue) -> None:
     allowed = opened.allow({"label": "imagenet"})
     assert len(allowed) == 20
-    assert opened.allow({"label": {"$eq": "imagenet"}}) is allowed
+    assert opened.allow({"label": {"$eq": "imagenet"}}).allowed is allowed.allowed
     vector = opened.vector(1)
     assert vector is not None
     (hits,) = opened.search(vector[None], 59, allowed=allowed)
@@ -259,7 +259,7 @@ def test_filters_find_by_metadata_and_are_cached(opened: Catalogue) -> None:
 def test_a_long_filter_is_looked_up_each_time_and_not_cached(opened: Catalogue) -> None:
     where = {"width": {"$in": list(range(5000))}}
     first, second = opened.allow(where), opened.allow(where)
-    assert first is not second
+    assert first.allowed is not second.allowed
     assert first.allowed.rows().tolist() == second.allowed.rows().tolist() == list(range(59))
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from index import (
     Catalogue,
     CatalogueBusy,
     CatalogueMismatch,
+    DiskFull,
     EmptyCatalogue,
     Entry,
     InvalidEntry,
@@ -27,6 +31,7 @@ from index import (
     rollback_catalogue,
     verify_catalogue,
 )
+from index.catalogue.base import Base
 from index.catalogue.merge import merge_lock
 from tests.serving import ROOT
 from tests.soak import fuzz
@@ -170,6 +175,46 @@ def test_merging_and_going_back_lose_nothing_and_keep_two_generations(opened: Ca
     assert merge_catalogue(folder).generation == 5
     assert sorted(path.name for path in folder.glob("base-*.hnsw")) == ["base-000002.hnsw", "base-000005.hnsw"]
     assert list(verify_catalogue(folder)) == []
+
+
+def test_a_generation_that_is_over_is_let_go_at_once(opened: Catalogue, writer: LiveWriter) -> None:
+    gc.disable()
+    try:
+        opened.search(np.ones((1, fuzz.DIM), np.float32), 3, allowed=opened.allow({"n": 3}))
+        old = weakref.ref(opened.snapshot().base)
+        writer.add([entry(1)], PRINT)
+        merge_catalogue(opened.folder)
+        assert opened.info.generation == 2
+        assert old() is None
+    finally:
+        gc.enable()
+
+
+def test_a_reader_whose_files_go_while_it_opens_them_takes_the_next_generation(
+    folder: Path, writer: LiveWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def merged(*arguments: Any) -> Any:
+        for n in range(2):
+            writer.add([entry(n)], PRINT)
+            merge_catalogue(folder)
+        monkeypatch.undo()
+        return Base(*arguments)
+
+    monkeypatch.setattr("index.catalogue.follow.Base", merged)
+    with closing(open_catalogue(folder)) as catalogue:
+        assert (catalogue.info.generation, len(catalogue)) == (3, 202)
+
+
+def test_after_a_write_that_the_disk_did_not_take_the_next_one_goes_on(opened: Catalogue, writer: LiveWriter) -> None:
+    writer._connection.execute("PRAGMA max_page_count = 60")  # as a full disk, to SQLite
+    big = replace(entry(1), thumbnail=bytes(500_000))
+    for _ in range(2):
+        with pytest.raises(DiskFull, match="nothing was written"):
+            writer.add([entry(2), big], PRINT)
+    assert len(opened) == 200
+    writer._connection.execute("PRAGMA max_page_count = 100000")
+    writer.add([entry(2), big], PRINT)
+    assert len(opened) == 202
 
 
 def test_a_catalogue_can_be_emptied_and_filled_again(opened: Catalogue, writer: LiveWriter) -> None:
