@@ -19,8 +19,7 @@ from PIL import Image
 
 from benchmarks.catalogues import MODEL, SAMPLES, photos_to_send, weights_of
 from benchmarks.report import arguments, deliver, in_turn, ratio, table
-from ingest import BuildReport, build_catalogue
-from ingest.sources import SourceSamples, find_sources
+from ingest import BuildReport, SourceSamples, build_catalogue, find_sources
 from model import Extractor, Limits, Preprocessing, build_extractor, read_picture
 
 

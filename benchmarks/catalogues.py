@@ -14,7 +14,7 @@ from benchmarks.random_weights import write_random_weights
 from index import open_hnsw_file, start_catalogue
 from index.catalogue.database import write_meta
 from index.catalogue.files import FORMAT_VERSION, base_file, codes_file
-from ingest.sources import SourceSamples, find_sources
+from ingest import SourceSamples, find_sources
 from model import Limits, build_extractor
 from model.card import Wanted
 

@@ -7,22 +7,23 @@ import time
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 from rich.markup import escape
 
 from commands.console import UserPath, checked_settings, escaped, json_option, print_json, stderr
 from commands.progress import Bars
+from commands.sources import look_through, source_options
 from index import METRICS, Metric, check_place
-from ingest import BuildReport, SourceSamples, build_catalogue, find_sources
+from ingest import BuildReport, SourceSamples, build_catalogue
 from model import ExtractorCard, Limits, build_extractor
 
 SHOWN_SKIPS = 10
 
 
 @click.command()
-@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=UserPath())
+@source_options
 @click.option("--out", required=True, type=UserPath(), help="The catalogue folder to make.")
 @click.option("--model", default="resnet50.tv_in1k", show_default=True, help="Any timm model.")
 @click.option("--weights", type=UserPath(), help="Weights from a file (.pth or .safetensors).")
@@ -40,13 +41,6 @@ SHOWN_SKIPS = 10
     type=click.Choice(list(METRICS)),
     help="What makes two pictures alike: the angle between embeddings, their inner product, or their distance.",
 )
-@click.option("--labels-from-folders", is_flag=True, help="Keep the name of each picture's folder as its label.")
-@click.option(
-    "--exclude",
-    metavar="GLOB",
-    multiple=True,
-    help="Leave out files and folders whose name or key matches; may be given several times.",
-)
 @click.option(
     "--overwrite",
     is_flag=True,
@@ -54,18 +48,18 @@ SHOWN_SKIPS = 10
 )
 @json_option
 def build(
-    sources: tuple[Path, ...],
     out: Path,
     model: str,
     weights: Path | None,
     precision: Literal["auto", "f32", "bf16", "int8"],
     metric: Metric,
     labels_from_folders: bool,
-    exclude: tuple[str, ...],
     overwrite: bool,
     as_json: bool,
+    **sources: Any,
 ) -> None:
-    """Make a catalogue of the pictures in folders (and all folders below them) or single files.
+    """Make a catalogue of pictures: folders (and all folders below them), single files, zip and tar files, tables (CSV, TSV,
+    JSON lines, Parquet) of paths or URLs, s3:// and other URLs that fsspec reads, or - for paths on stdin.
 
     Files and folders that cannot be read are skipped and listed; hidden ones, and those that systems make beside pictures
     (@eaDir, $RECYCLE.BIN, __MACOSX, …), are left out. Stop it with Ctrl-C and run the same command again: it goes on
@@ -76,13 +70,16 @@ def build(
       python cli.py build ~/Pictures --out catalogue
       python cli.py build shop/ archive/ --out catalogue --model vit_base_patch16_224 --labels-from-folders
       python cli.py build ~/Pictures --out catalogue --exclude '*_thumb.jpg' --exclude drafts
+      python cli.py build products.csv --out catalogue --picture-column photo_url --key-column sku
+      python cli.py build shards/*.tar s3://bucket/photos --out catalogue
+      find ~/Pictures -name '*.heic' | python cli.py build - --out catalogue
       python cli.py build ~/Pictures --out catalogue --model resnet50.tv_in1k --weights resnet50.safetensors
     """
     begun = time.perf_counter()
     settings = checked_settings()
     out = out.resolve()  # a link to a catalogue stays a link
     check_place(out, overwrite=overwrite)
-    found = find_sources(sources, exclude)
+    found = look_through(settings, **sources)
     limits = Limits(bytes=settings.max_bytes, pixels=settings.max_pixels)
     samples = SourceSamples(found, limits)
     partial = out.with_name(f"{out.name}.partial")
@@ -143,6 +140,7 @@ def _print_report(report: BuildReport, card: ExtractorCard, out: Path, seconds: 
 def print_skipped(skipped: list[dict[str, str]], report: Path | None = None) -> None:
     """Name the first few files that were skipped and where all of them are, or all of them where that is nowhere."""
     for skip in skipped[:SHOWN_SKIPS] if report else skipped:
-        stderr.print(f"skipped {escaped(skip['key'])}: {escaped(skip['reason'])}")
+        place = f" ({skip['place']})" if "place" in skip else ""
+        stderr.print(f"skipped {escaped(skip['key'] + place)}: {escaped(skip['reason'])}")
     if report and (more := len(skipped) - SHOWN_SKIPS) > 0:
         stderr.print(f"… and {more} more; all of them are in {escaped(report)}")

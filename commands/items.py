@@ -9,14 +9,16 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
 from commands.build import print_skipped
-from commands.console import UserPath, checked_settings, escaped, folder_argument, json_option, print_json, stderr
+from commands.console import checked_settings, escaped, folder_argument, json_option, print_json, stderr
 from commands.progress import Bars
+from commands.sources import look_through, source_options
 from index import InvalidEntry, LiveWriter, open_catalogue, parse_filter
-from ingest import add_sources, find_sources
+from ingest import add_sources
 from model import Extractor, Limits, open_verified_engine
 from search import open_catalogue_with_extractor
 
@@ -29,14 +31,10 @@ where_option = click.option("--where", metavar="JSON", help="All items that a fi
 
 @click.command()
 @folder_argument
-@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=UserPath())
-@click.option("--labels-from-folders", is_flag=True, help="Keep the name of each picture's folder as its label.")
-@click.option("--exclude", metavar="GLOB", multiple=True, help="Leave out files and folders whose name or key matches.")
+@source_options
 @json_option
-def add(
-    folder: Path, sources: tuple[Path, ...], labels_from_folders: bool, exclude: tuple[str, ...], as_json: bool
-) -> None:
-    """Add the pictures in folders or single files to a catalogue; it may be served meanwhile.
+def add(folder: Path, labels_from_folders: bool, as_json: bool, **sources: Any) -> None:
+    """Add pictures to a catalogue, of all the kinds of sources that build takes; it may be served meanwhile.
 
     A file that the catalogue has under the same key, unchanged, is left alone; a changed one replaces it. Every batch is kept
     once it is done: stop it with Ctrl-C and run the same command again.
@@ -44,11 +42,12 @@ def add(
     \b
     Examples:
       python cli.py add catalogue ~/Pictures
-      python cli.py add catalogue new.jpg other.heic
+      python cli.py add catalogue new.jpg other.heic holiday.zip
+      python cli.py add catalogue products.parquet --picture-column photo --key-column sku
     """
     begun = time.perf_counter()
     settings = checked_settings()
-    found = find_sources(sources, exclude)
+    found = look_through(settings, **sources)
     catalogue, _ = open_catalogue_with_extractor(folder)
     with closing(catalogue), closing(LiveWriter(folder)) as writer:
         place = catalogue.extractor_folder

@@ -4,9 +4,14 @@ from ingest.add import add_sources
 from ingest.embed import BuildReport
 from ingest.live import LiveIngest, NewPicture
 from ingest.pipeline import build_catalogue
-from ingest.sources import SourceFile, SourceNotFound, Sources, SourceSamples, find_sources
+from ingest.sources.find import STDIN, find_sources
+from ingest.sources.records import SourceFile, SourceNotFound, Sources
+from ingest.sources.rows import TableFormat
+from ingest.sources.samples import SourceSamples
+from ingest.sources.stores import is_url
 
 __all__ = [
+    "STDIN",
     "BuildReport",
     "LiveIngest",
     "NewPicture",
@@ -14,7 +19,9 @@ __all__ = [
     "SourceNotFound",
     "SourceSamples",
     "Sources",
+    "TableFormat",
     "add_sources",
     "build_catalogue",
     "find_sources",
+    "is_url",
 ]

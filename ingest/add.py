@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from index import LiveWriter
-from ingest.embed import BuildReport, Progress, embed_files
-from ingest.sources import Sources
+from ingest.embed import BuildReport, Progress, embed_files, metadata_of
+from ingest.sources.records import Sources
 from model import Extractor, Limits
+
+PART = 500  # items in one transaction
 
 
 def add_sources(
@@ -22,20 +22,18 @@ def add_sources(
 ) -> BuildReport:
     """Embed every picture that the catalogue has not, or had when its file was another, and add it; each batch is durable.
 
-    A file whose key, size and modification time the catalogue knows is left alone; one that cannot be read is skipped, with
-    its reason in the report. Interrupted, it keeps what was added, and the same call goes on.
+    A file whose key, size and modification time, or key and bytes, the catalogue knows is not embedded again; what a table
+    says of it is set. One that cannot be read is skipped, with its reason in the report. Interrupted, it keeps what was
+    added, and the same call goes on.
 
-    Raises CatalogueBusy, CatalogueMismatch, DiskFull, WeightsMismatch (vectors that are not numbers) or OSError.
+    Raises CatalogueBusy, CatalogueMismatch, DiskFull, InvalidEntry, OSError or WeightsMismatch (vectors are not numbers).
     """
     known = writer.sources()
     report = BuildReport(skipped=sources.skipped, others=sources.others, left_out=sources.left_out)
     todo = []
     for file in sources.files:
-        facts = None
-        with suppress(OSError):  # gone since it was listed: reading it will say so
-            stat = file.path.stat()
-            facts = (stat.st_size, stat.st_mtime_ns)
-        if facts is None or known.get(file.key) != facts:
+        stamp = file.content.stamp() if file.key in known else None
+        if stamp is None or known[file.key] != stamp:
             todo.append(file)
     report.kept = len(sources.files) - len(todo)
     fingerprint = extractor.card.fingerprint
@@ -49,5 +47,10 @@ def add_sources(
         done=report.kept,
         progress=progress,
         report=report,
+        known=writer.hashes([file.key for file in todo if file.key in known]),
     )
+    described = [file for file in sources.files if file.key in known and file.metadata]
+    for at in range(0, len(described), PART):
+        part = described[at : at + PART]
+        writer.update([file.key for file in part], [metadata_of(file, labels) for file in part])
     return report

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index import Entry
 from ingest.prepare import Prepared, prepare
-from ingest.sources import SourceFile
-from model import Extractor, ExtractorCard, ImageError, Limits, WeightsMismatch, read_file
+from ingest.sources.content import Stamp
+from ingest.sources.records import SourceFile
+from model import Extractor, ExtractorCard, ImageError, Limits, WeightsMismatch
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
+FETCHES = 16  # at once, of what waits for a network
 
 
 @dataclass(slots=True)
 class BuildReport:
     """What became of every file; also written into the catalogue as report.json.
 
-    ``kept`` are from the build that was broken off, ``reused`` from the catalogue that is replaced. ``skipped`` has files and
-    folders (with a slash at the end) that could not be read; ``others`` and ``left_out`` are what Sources says.
-    ``seconds``: how long pictures were waited for, the network ran, what it gave was written, and the index was built; the
-    first three go on at the same time.
+    ``kept`` are from the build that was broken off, ``reused`` from the catalogue that is replaced. ``skipped`` has files,
+    folders (with a slash at the end), archives and rows that could not be read; ``others`` and ``left_out`` are what Sources
+    says. ``seconds``: how long pictures were waited for, the network ran, what it gave was written, and the index was built;
+    the first three go on at the same time.
     """
 
     added: int = 0
@@ -41,16 +44,21 @@ class BuildReport:
 
 
 class _Read(NamedTuple):
-    """A file's picture, and what the file was when it was read."""
+    """A file's picture, or None where the catalogue has just these bytes; and what the file was when it was read."""
 
+    picture: Prepared | None
+    stamp: Stamp
+
+
+class _Embedded(NamedTuple):
+    file: SourceFile
     picture: Prepared
-    size: int
-    mtime_ns: int
+    stamp: Stamp
 
 
-def _read(file: SourceFile, card: ExtractorCard, limits: Limits) -> _Read:
-    data, facts = read_file(file.path, limits)
-    return _Read(prepare(data, card, limits), facts.st_size, facts.st_mtime_ns)
+def metadata_of(file: SourceFile, labels: bool) -> dict[str, Any]:
+    """Return the metadata that an item has besides its picture's own."""
+    return ({"label": file.label} if labels else {}) | dict(file.metadata)
 
 
 def embed_files(
@@ -64,57 +72,80 @@ def embed_files(
     done: int,
     progress: Progress,
     report: BuildReport,
+    known: Mapping[str, str] | None = None,
 ) -> None:
     """Embed files, and ``write`` their entries batch by batch; ``report`` says what became of each.
 
-    ``done`` files of all were done before, for ``progress``. Raises WeightsMismatch (vectors that are not numbers), and what
-    ``write`` raises.
+    ``done`` files of all were done before, for ``progress``. ``known`` has SHA-256s by key: a file whose bytes they are is
+    kept, and not embedded. Raises WeightsMismatch (vectors that are not numbers), and what ``write`` raises.
     """
-    total, before = done + len(files), len(report.skipped)
+    total, before = done + len(files), len(report.skipped) + report.kept
     progress("embed", done, total)
-    groups = _batches(_prepared(files, extractor.card, limits, report), batch, report)
+    groups = _batches(_prepared(files, extractor.card, limits, report, known or {}), batch, report)
     for group, vectors in _embedded(groups, extractor, report):
         begun = time.perf_counter()
         pairs = zip(group, vectors, strict=True)
-        write([_entry(file, read, vector, labels) for (file, read), vector in pairs])
+        write([_entry(one, vector, labels) for one, vector in pairs])
         report.added += len(group)
         report.seconds["write"] += time.perf_counter() - begun
-        progress("embed", done + report.added + len(report.skipped) - before, total)
+        progress("embed", done + report.added + report.kept + len(report.skipped) - before, total)
     progress("embed", total, total)
 
 
-def _entry(file: SourceFile, read: _Read, vector: NDArray[np.float32], labels: bool) -> Entry:
-    metadata = {"label": file.label} if labels else None
-    return read.picture.entry(file.key, vector, metadata, size=read.size, mtime_ns=read.mtime_ns)
+def _entry(one: _Embedded, vector: NDArray[np.float32], labels: bool) -> Entry:
+    file = one.file
+    return one.picture.entry(file.key, vector, metadata_of(file, labels), source=file.content.address, stamp=one.stamp)
+
+
+def _read(
+    file: SourceFile,
+    card: ExtractorCard,
+    limits: Limits,
+    known: str | None,
+    fetched: Future[tuple[bytes, Stamp]] | None,
+) -> _Read:
+    data, stamp = fetched.result() if fetched else file.content.read(limits)
+    if known and hashlib.sha256(data).hexdigest() == known:
+        return _Read(None, stamp)
+    return _Read(prepare(data, card, limits), stamp)
 
 
 def _prepared(
-    files: Iterable[SourceFile], card: ExtractorCard, limits: Limits, report: BuildReport
-) -> Iterator[tuple[SourceFile, _Read]]:
+    files: Iterable[SourceFile], card: ExtractorCard, limits: Limits, report: BuildReport, known: Mapping[str, str]
+) -> Iterator[_Embedded]:
     """Prepare files on all cores, a bounded number ahead, in order; those that fail go into the report."""
     workers = os.cpu_count() or 1
+    ahead = max(8 * workers, 2 * FETCHES)
     waiting: deque[tuple[SourceFile, Future[_Read]]] = deque()
     remaining = iter(files)
-    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
+    with (
+        ThreadPoolExecutor(FETCHES, thread_name_prefix="fetch") as network,
+        ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool,
+    ):
         try:
             while True:
-                while len(waiting) < 8 * workers and (file := next(remaining, None)):
-                    waiting.append((file, pool.submit(_read, file, card, limits)))
+                while len(waiting) < ahead and (file := next(remaining, None)):
+                    fetched = network.submit(file.content.read, limits) if file.content.remote else None
+                    waiting.append((file, pool.submit(_read, file, card, limits, known.get(file.key), fetched)))
                 if not waiting:
                     return
                 file, future = waiting.popleft()
                 try:
-                    yield file, future.result()
+                    read = future.result()
                 except (ImageError, OSError) as error:
-                    report.skipped.append({"key": file.key, "reason": str(error)})
+                    report.skipped.append(file.skip(error))
+                    continue
+                if read.picture is None:
+                    report.kept += 1
+                else:
+                    yield _Embedded(file, read.picture, read.stamp)
         finally:
+            network.shutdown(wait=False, cancel_futures=True)
             pool.shutdown(cancel_futures=True)
 
 
-def _batches(
-    prepared: Iterator[tuple[SourceFile, _Read]], size: int, report: BuildReport
-) -> Iterator[list[tuple[SourceFile, _Read]]]:
-    group: list[tuple[SourceFile, _Read]] = []
+def _batches(prepared: Iterator[_Embedded], size: int, report: BuildReport) -> Iterator[list[_Embedded]]:
+    group: list[_Embedded] = []
     while True:
         begun = time.perf_counter()
         item = next(prepared, None)
@@ -129,13 +160,13 @@ def _batches(
 
 
 def _embedded(
-    groups: Iterator[list[tuple[SourceFile, _Read]]], extractor: Extractor, report: BuildReport
-) -> Iterator[tuple[list[tuple[SourceFile, _Read]], NDArray[np.float32]]]:
+    groups: Iterator[list[_Embedded]], extractor: Extractor, report: BuildReport
+) -> Iterator[tuple[list[_Embedded], NDArray[np.float32]]]:
     """Embed groups on a thread of their own, one ahead, so that the network runs while what it gave is written."""
 
-    def embed(group: list[tuple[SourceFile, _Read]]) -> NDArray[np.float32]:
+    def embed(group: list[_Embedded]) -> NDArray[np.float32]:
         begun = time.perf_counter()
-        vectors = extractor.embed(np.stack([read.picture.pixels for _, read in group]))
+        vectors = extractor.embed(np.stack([one.picture.pixels for one in group]))
         report.seconds["embed"] += time.perf_counter() - begun
         if not np.isfinite(vectors).all():
             raise WeightsMismatch(
@@ -144,7 +175,7 @@ def _embedded(
         return vectors
 
     with ThreadPoolExecutor(1, thread_name_prefix="embed") as pool:
-        last: tuple[list[tuple[SourceFile, _Read]], Future[NDArray[np.float32]]] | None = None
+        last: tuple[list[_Embedded], Future[NDArray[np.float32]]] | None = None
         for group in groups:
             running = (group, pool.submit(embed, group))
             if last:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from index import METRICS, CatalogueMismatch, CatalogueWriter, EmptyCatalogue, Metric, start_catalogue
-from ingest.embed import BuildReport, Progress, embed_files
-from ingest.sources import SourceFile, Sources
+from ingest.embed import BuildReport, Progress, embed_files, metadata_of
+from ingest.prepare import OWN_FIELDS
+from ingest.sources.records import SourceFile, Sources
 from model import Extractor, Limits
 
 # Counts the changes to what a picture's file gives (pixels, metadata): items that an older reader made are not reused.
 READER = 2
+PART = 500  # items in one transaction
 
 
 def build_catalogue(
@@ -53,7 +55,7 @@ def build_catalogue(
         extractor.save(writer.extractor_folder)
         folders = list(sources.skipped)
         report = BuildReport(skipped=sources.skipped, others=sources.others, left_out=sources.left_out)
-        todo = _not_yet_in(writer, sources, report)
+        todo = _not_yet_in(writer, sources, report, labels)
         total = len(sources.files)
         embed_files(
             todo,
@@ -80,20 +82,24 @@ def build_catalogue(
         writer.close()
 
 
-def _not_yet_in(writer: CatalogueWriter, sources: Sources, report: BuildReport) -> list[SourceFile]:
+def _not_yet_in(writer: CatalogueWriter, sources: Sources, report: BuildReport, labels: bool) -> list[SourceFile]:
     """Return the files to embed; drop from a broken-off build what has gone or changed, take over what was built before."""
-    now: dict[str, tuple[int, int]] = {}
-    for file in sources.files:
-        with suppress(OSError):  # gone since it was listed: reading it will say so
-            stat = file.path.stat()
-            now[file.key] = (stat.st_size, stat.st_mtime_ns)
+    now = {file.key: stamp for file in sources.files if (stamp := file.content.stamp())}
     known = writer.known()
     writer.discard(key for key, facts in known.items() if now.get(key) != facts)
     kept = {key for key, facts in known.items() if now.get(key) == facts}
     report.kept = len(kept)
     reused = writer.take_over({key: facts for key, facts in now.items() if key not in kept})
     report.reused = len(reused)
-    return [file for file in sources.files if file.key not in kept and file.key not in reused]
+    there = {file.key: file for file in sources.files if file.key in kept or file.key in reused}
+
+    def describe(key: str, old: dict[str, Any]) -> dict[str, Any]:  # a table may say something else now
+        return {name: old[name] for name in OWN_FIELDS if name in old} | metadata_of(there[key], labels)
+
+    keys = list(there)
+    for at in range(0, len(keys), PART):
+        writer.describe(keys[at : at + PART], describe)
+    return [file for file in sources.files if file.key not in there]
 
 
 def _index(writer: CatalogueWriter, report: BuildReport, progress: Progress) -> None:

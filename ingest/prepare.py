@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import Entry
-from model import ExtractorCard, Limits, read_picture, thumbnail
+from model import ExtractorCard, Limits, Picture, read_picture, thumbnail
+
+OWN_FIELDS = (*Picture.FIELDS, "path")  # what an item has of its picture and its key
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +33,12 @@ class Prepared:
         vector: NDArray[np.float32],
         metadata: dict[str, Any] | None = None,
         *,
-        size: int = 0,
-        mtime_ns: int = 0,
+        source: str = "",
+        stamp: tuple[int, int] = (0, 0),
     ) -> Entry:
-        """Return the entry of the picture under a key, with more metadata, and what its file was when it was read."""
+        """Return the entry of the picture under a key, with more metadata, and where and what it was when it was read."""
         fields = self.metadata | {"path": key} | (metadata or {})
-        return Entry(key, vector, fields, self.sha256, self.thumbnail, size, mtime_ns)
+        return Entry(key, vector, fields, self.sha256, self.thumbnail, *stamp, source)
 
 
 def prepare(data: bytes, card: ExtractorCard, limits: Limits) -> Prepared:

@@ -18,7 +18,7 @@ from model.errors import (
 )
 from model.extractor import Extractor, build_extractor
 from model.fidelity import open_verified_engine
-from model.formats import FORMAT_NAMES, FORMATS, ImageFormat, looks_like_a_picture
+from model.formats import FORMAT_NAMES, FORMATS, ImageFormat, has_picture_suffix, looks_like_a_picture
 from model.images import Picture, read_file, read_picture, thumbnail
 from model.limits import Limits, Room
 from model.preprocessing import Preprocessing
@@ -50,6 +50,7 @@ __all__ = [
     "WeightsMismatch",
     "WeightsNotFound",
     "build_extractor",
+    "has_picture_suffix",
     "looks_like_a_picture",
     "open_engine",
     "open_verified_engine",

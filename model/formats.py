@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePath
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +66,20 @@ def import_decoders() -> None:
             import_module(f"PIL.{plugin}ImagePlugin")
 
 
+def has_picture_suffix(name: str) -> bool:
+    """Return whether a file's name ends as those of pictures do."""
+    return PurePath(name).suffix.lower() in SUFFIXES
+
+
 def looks_like_a_picture(path: Path) -> bool:
     """Return whether a file is to be read as a picture: by its suffix, or, where that says nothing, by its first bytes.
 
     Cameras' raw files begin as TIFF does, so TIFF is known by its suffix, or where there is none. What cannot be opened is
     taken for a picture, so that its reason is told when it is read.
     """
-    suffix = path.suffix.lower()
-    if suffix in SUFFIXES:
+    if has_picture_suffix(path.name):
         return True
+    suffix = path.suffix.lower()
     try:
         if not path.is_file():
             return False

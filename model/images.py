@@ -9,6 +9,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import ClassVar
 
 import pillow_heif
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -45,16 +46,11 @@ class Picture:
     captured_at: str | None = None
     latitude: float | None = None
     longitude: float | None = None
+    FIELDS: ClassVar = ("width", "height", "captured_at", "latitude", "longitude")
 
     def metadata(self) -> dict[str, object]:
         """Return what is known of the picture, as JSON-ready metadata; what is not known is left out."""
-        known = {
-            "width": self.width,
-            "height": self.height,
-            "captured_at": self.captured_at,
-            "latitude": self.latitude,
-            "longitude": self.longitude,
-        }
+        known = {name: getattr(self, name) for name in self.FIELDS}
         return {name: value for name, value in known.items() if value is not None}
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ingest import find_sources
 from ingest.pipeline import build_catalogue
-from ingest.sources import find_sources
 from model import Extractor
 from tests.serving import ROOT, eventually, running
 

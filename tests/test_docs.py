@@ -15,7 +15,7 @@ import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
 from docs.generate import PAGES, render
-from ingest.folders import JUNK
+from ingest.sources.folders import JUNK
 from server.telemetry import metrics
 from settings import Settings
 from tests.serving import ROOT, Server, running

@@ -20,7 +20,8 @@ from index.errors import CatalogueBusy, CatalogueNotFound, DamagedIndex, DiskFul
 BUSY_SECONDS = 30  # that a writer waits for another one
 # vectors: float32 bytes of the items that the current generation's index has not. changes: what became of items that it has,
 # or an earlier one. checksum: of the row (index/catalogue/rows.py). counts: kept by triggers, so that a lost row is seen.
-# source_size and source_mtime_ns: what the file was when it was read, so that only changed ones are read again.
+# source: where the picture was read, a path or a URL, or nothing; source_size and source_mtime_ns (a time in ns, or another
+# number that changes with the bytes): what it was then, so that only changed ones are read again.
 SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE generations (generation INTEGER PRIMARY KEY, facts TEXT NOT NULL, checksum INTEGER NOT NULL);
@@ -32,6 +33,7 @@ CREATE TABLE items (
     added_at TEXT NOT NULL,
     source_size INTEGER NOT NULL,
     source_mtime_ns INTEGER NOT NULL,
+    source TEXT NOT NULL,
     checksum INTEGER NOT NULL
 );
 CREATE TABLE thumbnails (

@@ -138,6 +138,11 @@ class LiveWriter:
             rows = self._connection.execute("SELECT key, source_size, source_mtime_ns FROM items")
             return {key: (size, mtime) for key, size, mtime in rows}
 
+    def hashes(self, keys: Sequence[str]) -> dict[str, str]:
+        """Return the SHA-256 of the pictures with these keys, those that are there."""
+        with self._lock:
+            return dict(select_in(self._connection, "SELECT key, sha256 FROM items WHERE key IN ({})", list(keys)))
+
     def stored_answer(self, name: str, digest: str) -> StoredAnswer | None:
         """Return the answer that was kept for a request, or None. Raises KeyReused when it was another request."""
         with self._lock:

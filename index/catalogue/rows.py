@@ -19,13 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 REMOVED, UPDATED = "removed", "updated"
-ITEM = "key, sha256, metadata, added_at, source_size, source_mtime_ns"  # what an item's checksum is of
+ITEM = "key, sha256, metadata, added_at, source_size, source_mtime_ns, source"  # what an item's checksum is of
 PART = 500  # SQLite takes a bounded number of parameters
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One picture on its way into a catalogue: the seam between model and index, and what resuming needs."""
+    """One picture on its way into a catalogue: the seam between model and index, and what resuming needs.
+
+    ``source`` is the path or URL that it was read from, ``source_size`` its bytes, ``source_mtime_ns`` a number that changes
+    with them.
+    """
 
     key: str
     vector: NDArray[np.float32]
@@ -34,6 +38,7 @@ class Entry:
     thumbnail: bytes
     source_size: int
     source_mtime_ns: int
+    source: str = ""
 
 
 def checksum_item(key: object, *facts: object) -> int:
@@ -65,9 +70,10 @@ def now() -> str:
 def insert_entry(connection: sqlite3.Connection, entry: Entry, metadata: str, added_at: str) -> int:
     """Insert an item under a key that is not there, and return its id, which is larger than any before it."""
     metadata = normalize("NFC", metadata)
-    facts = (normalize("NFC", entry.key), entry.sha256, metadata, added_at, entry.source_size, entry.source_mtime_ns)
+    key, source = normalize("NFC", entry.key), entry.source.encode("utf-8", "backslashreplace").decode()
+    facts = (key, entry.sha256, metadata, added_at, entry.source_size, entry.source_mtime_ns, source)
     cursor = connection.execute(
-        f"INSERT INTO items ({ITEM}, checksum) VALUES (?, ?, ?, ?, ?, ?, ?)", (*facts, checksum_item(*facts))
+        f"INSERT INTO items ({ITEM}, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*facts, checksum_item(*facts))
     )
     item_id = int(cursor.lastrowid or 0)
     insert_vector(connection, item_id, entry.vector)
@@ -98,11 +104,11 @@ def ids_of_keys(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str
 
 
 def write_metadata(connection: sqlite3.Connection, item_id: int, metadata: str) -> None:
-    """Give an item other metadata, JSON text in NFC, and note it."""
-    ((key, sha256, _, added_at, size, mtime),) = connection.execute(
-        f"SELECT {ITEM} FROM items WHERE id = ?", (item_id,)
-    )
-    checksum = checksum_item(key, sha256, metadata, added_at, size, mtime)
+    """Give an item other metadata, JSON text in NFC, and note it; one that has it already is left alone."""
+    ((key, sha256, old, *facts),) = connection.execute(f"SELECT {ITEM} FROM items WHERE id = ?", (item_id,))
+    if metadata == old:
+        return
+    checksum = checksum_item(key, sha256, metadata, *facts)
     connection.execute("UPDATE items SET metadata = ?, checksum = ? WHERE id = ?", (metadata, checksum, item_id))
     connection.execute(f"INSERT INTO changes (id, kind) VALUES (?, '{UPDATED}')", (item_id,))
 

@@ -6,7 +6,7 @@ import json
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +30,7 @@ from index.catalogue.files import (
 )
 from index.catalogue.generation import Generation, read_generation, write_generation
 from index.catalogue.merge import Progress, build_generation, prune
-from index.catalogue.rows import Entry, delete_items, encode_metadata, ids_of_keys, insert_entry, now
+from index.catalogue.rows import Entry, delete_items, encode_metadata, ids_of_keys, insert_entry, now, write_metadata
 from index.catalogue.verify import check_database
 from index.errors import CatalogueBusy, CatalogueExists, CatalogueMismatch, CatalogueNotFound, VectorIndexError
 from index.hnsw.build import EF_CONSTRUCTION, M
@@ -91,16 +91,22 @@ class CatalogueWriter:
 
     def _take_over(self, old: Base, database: sqlite3.Connection, files: dict[str, tuple[int, int]]) -> Iterator[str]:
         rows = database.execute(
-            "SELECT id, key, sha256, metadata, added_at, source_size, source_mtime_ns, jpeg, vector "
+            "SELECT id, key, sha256, metadata, added_at, source_size, source_mtime_ns, source, jpeg, vector "
             "FROM items JOIN thumbnails USING (id) LEFT JOIN vectors USING (id) ORDER BY id"
         )
-        for item_id, key, sha256, metadata, added_at, size, mtime, thumbnail, blob in rows:
+        for item_id, key, sha256, metadata, added_at, size, mtime, source, thumbnail, blob in rows:
             if files.get(key) == (size, mtime):
                 vector = old.vectors(np.array([item_id]))[0] if blob is None else np.frombuffer(blob, np.float32)
-                insert_entry(
-                    self._connection, Entry(key, vector, {}, sha256, thumbnail, size, mtime), metadata, added_at
-                )
+                entry = Entry(key, vector, {}, sha256, thumbnail, size, mtime, source)
+                insert_entry(self._connection, entry, metadata, added_at)
                 yield key
+
+    def describe(self, keys: Sequence[str], describe: Callable[[str, dict[str, Any]], dict[str, Any]]) -> None:
+        """Give items, by key, the metadata that ``describe`` makes of their keys and the metadata they have."""
+        with begin(self._connection):
+            for key, item_id in ids_of_keys(self._connection, keys).items():
+                ((text,),) = self._connection.execute("SELECT metadata FROM items WHERE id = ?", (item_id,))
+                write_metadata(self._connection, item_id, encode_metadata(describe(key, json.loads(text))))
 
     def discard(self, keys: Iterable[str]) -> None:
         """Drop items by key, where they are there: a source that has gone since the build was broken off."""

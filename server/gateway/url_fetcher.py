@@ -60,13 +60,13 @@ def is_public(address: str) -> bool:
 def may_ask(hosts: str, url: URL) -> bool:
     """Return whether an allow-list has a URL's host: ``example.com``, ``*.example.com`` (below it), ``host:port``, or ``*``.
 
-    Ports are 80 and 443 unless the entry names another.
+    Ports are 80 and 443 unless the entry names another, or ``*`` for any.
     """
     host, port = (url.host or "").lower().rstrip("."), url.port
     for entry in hosts.lower().replace(",", " ").split():
         name, _, wanted = entry.partition(":")
         below = name.startswith("*.") and host.endswith(name[1:])
-        if (below or name in ("*", host)) and (str(port) == wanted if wanted else port == PORTS.get(url.scheme)):
+        if (below or name in ("*", host)) and (wanted in (str(port), "*") if wanted else port == PORTS.get(url.scheme)):
             return True
     return False
 
@@ -74,7 +74,8 @@ def may_ask(hosts: str, url: URL) -> bool:
 class UrlFetcher:
     """Fetches pictures from the hosts of an allow-list; ``hosts`` None allows none.
 
-    ``hold`` is called with the number of bytes as they come in, and may refuse them by raising.
+    ``hold`` is called with the number of bytes as they come in, and may refuse them by raising. ``private``: addresses that
+    are not public are fetched from too.
     """
 
     def __init__(
@@ -84,12 +85,15 @@ class UrlFetcher:
         max_bytes: int,
         resolve: Resolve = socket.getaddrinfo,
         hold: Callable[[int], None] = lambda count: None,
+        *,
+        private: bool = False,
     ) -> None:
         self._hosts = hosts
         self._seconds = seconds
         self._max_bytes = max_bytes
         self._resolve = resolve
         self._hold = hold
+        self._private = private
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._names = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="names")
 
@@ -156,9 +160,12 @@ class UrlFetcher:
             ipaddress.ip_address(host)
         except ValueError:
             return url  # a name: its addresses are looked at when they are known
-        if not is_public(host):
+        if not self._may_reach(host):
             raise _not_public()
         return url
+
+    def _may_reach(self, address: str) -> bool:
+        return self._private or is_public(address)
 
     @asynccontextmanager
     async def _session(self) -> AsyncGenerator[aiohttp.ClientSession, None]:
@@ -177,7 +184,7 @@ class UrlFetcher:
                     fetcher._names, lambda: fetcher._resolve(host, port)
                 )
                 addresses = {str(address[0]): kind for kind, _, _, _, address in found}
-                if not addresses or not all(map(is_public, addresses)):
+                if not addresses or not all(map(fetcher._may_reach, addresses)):
                     raise _not_public()
                 return [
                     ResolveResult(
@@ -189,7 +196,8 @@ class UrlFetcher:
             async def close(self) -> None:
                 """Nothing is held."""
 
-        connector = aiohttp.TCPConnector(resolver=PublicOnly(), use_dns_cache=False, socket_factory=_public_socket)
+        made_by = None if self._private else _public_socket
+        connector = aiohttp.TCPConnector(resolver=PublicOnly(), use_dns_cache=False, socket_factory=made_by)
         async with aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),

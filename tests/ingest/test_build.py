@@ -16,8 +16,7 @@ import torch
 from PIL import Image
 
 from index import CatalogueExists, EmptyCatalogue, open_catalogue
-from ingest import BuildReport, build_catalogue
-from ingest.sources import SourceNotFound, SourceSamples, find_sources
+from ingest import BuildReport, SourceNotFound, SourceSamples, build_catalogue, find_sources
 from model import Extractor, Limits, WeightsMismatch, build_extractor
 
 

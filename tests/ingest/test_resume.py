@@ -19,8 +19,8 @@ from PIL import Image
 
 from index import CatalogueExists, CatalogueMismatch, open_catalogue, verify_catalogue
 from index.catalogue.writer import CatalogueWriter
+from ingest import SourceSamples, find_sources
 from ingest.pipeline import build_catalogue
-from ingest.sources import SourceSamples, find_sources
 from model import Extractor, Limits, build_extractor, read_card
 from tests.conftest import MODEL
 from tests.ingest.test_build import build

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from index import EmptyCatalogue
-from ingest.folders import JUNK
-from ingest.sources import SourceNotFound, SourceSamples, find_sources
+from ingest import SourceNotFound, SourceSamples, find_sources
+from ingest.sources.folders import JUNK
 from model import Extractor, Limits, read_picture
 
 T = TypeVar("T")

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from benchmarks.random_weights import write_random_weights
-from ingest.sources import SourceSamples, find_sources
+from ingest import SourceSamples, find_sources
 from model import (
     DamagedExtractor,
     Extractor,

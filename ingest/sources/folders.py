@@ -10,6 +10,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from unicodedata import normalize
 
+from ingest.sources.keys import key_of
+
 # Folders that systems make beside pictures: thumbnails of a NAS, what was thrown away, what an archive of macOS holds.
 JUNK = (
     *("@eaDir", "@tmp", "#recycle", "#snapshot", "@sharebin"),  # Synology
@@ -18,11 +20,6 @@ JUNK = (
     *("__MACOSX", "Network Trash Folder", "Temporary Items"),  # macOS
 )
 _JUNK = frozenset(name.lower() for name in JUNK)
-
-
-def key_of(path: Path) -> str:
-    """Return the key of what goes by a path: in NFC, which macOS does not write; what is not UTF-8 is escaped."""
-    return normalize("NFC", os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace"))
 
 
 @dataclass(slots=True)
@@ -57,6 +54,13 @@ class FolderWalk:
         if out := any(fnmatch(name, normalize("NFC", one.rstrip("/"))) for one in self.exclude for name in names):
             self.left_out.append(path)
         return out
+
+    def enters(self, path: Path) -> bool:
+        """Return whether what has such a path in an archive or a store is looked at: it is neither hidden nor junk."""
+        if any(part.lower() in _JUNK for part in path.parts[:-1]):
+            self.left_out.append(path)
+            return False
+        return not any(part.startswith(".") for part in path.parts)
 
     def _walk(self, folder: Path, name: Path) -> Iterator[tuple[Path, Path]]:
         def note(error: OSError) -> None:

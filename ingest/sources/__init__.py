@@ -1,0 +1,1 @@
+"""Where pictures come from: folders, files, archives, tables, stores and URLs."""
