@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 # First, since it has the engine opened while all below is imported.
@@ -16,13 +17,23 @@ from ingest import NewPicture
 from model import ImageTooLarge, ModelError
 from search import ItemQuery, QueryInput, SearchEngine
 from server.api.errors import RequestError
-from server.api.item_parsing import Addition, read_additions
-from server.api.item_requests import FacetsFields, RemoveFields, UpdateFields
-from server.api.item_schemas import AddedAnswer, ChangedAnswer, FacetsAnswer, facets_answer
+from server.api.item_parsing import Addition, for_later, is_for_later, read_additions
+from server.api.item_requests import FacetsFields, JobFields, RemoveFields, UpdateFields
+from server.api.item_schemas import AddedAnswer, ChangedAnswer, FacetsAnswer, JobAnswer, facets_answer
 from server.api.parsing import read_json, read_multipart
 from server.api.requests import ItemsFields, NoFields, QueryFields, QueryOne, SearchFields, check_counts
 from server.api.responses import serve_route
-from server.api.routes import EMBED, ITEMS_ADD, ITEMS_FACETS, ITEMS_GET, ITEMS_REMOVE, ITEMS_UPDATE, QUERY, SEARCH
+from server.api.routes import (
+    EMBED,
+    ITEMS_ADD,
+    ITEMS_FACETS,
+    ITEMS_GET,
+    ITEMS_REMOVE,
+    ITEMS_UPDATE,
+    JOBS_GET,
+    QUERY,
+    SEARCH,
+)
 from server.api.schemas import EmbedAnswer, ItemsAnswer, SearchAnswer, embed_answer, items_answer, search_answer
 from server.application import (
     EngineOpener,
@@ -33,6 +44,7 @@ from server.application import (
 )
 from server.editor import CatalogueEditor, repeatable
 from server.gateway import Gateway
+from server.jobs import JobRunner
 from server.runtime.bootstrap import PACKED, SETTINGS, TRACING, TRAFFIC
 from server.runtime.extractor_client import ExtractorClient
 from server.telemetry import current_request
@@ -58,7 +70,14 @@ class ImageSearch:
         self._client = ExtractorClient(lambda: self.extractor)
         self._opener = EngineOpener(self._client)
         self._fetcher = build_fetcher()
+        self._jobs = JobRunner(lambda: self._editor, self._fetcher.fetch)
         begin_serving()
+
+    @bentoml.on_startup
+    async def run_jobs(self) -> None:
+        """Go on with jobs, from before a restart too."""
+        if SETTINGS.writable:
+            self._jobs.start()
 
     @property
     def _engine(self) -> SearchEngine:
@@ -130,12 +149,26 @@ class ImageSearch:
     async def add_items(self, ctx: bentoml.Context) -> AddedAnswer:
         """Add pictures, or replace those under the same keys."""
         editor = self._editor
-        given = await read_additions(ctx.request, SETTINGS)
-        check_counts(SETTINGS, k=None, queries=len(given))
+        later = is_for_later(ctx.request)
+        settings = SETTINGS.for_jobs() if later else SETTINGS
+        given = await read_additions(ctx.request, settings)
+        check_counts(settings, k=None, queries=len(given))
         current_request().count_items(len(given))
+        if later:
+            kept = await asyncio.to_thread(lambda: list(map(for_later, given)))
+            answer = await editor.add_later(kept, repeatable(ctx.request, [*_asked(given), "later"]))
+            self._jobs.wake()
+            return answer
         pictures = await asyncio.gather(*map(self._to_picture, given))
-        asked = [part for one in given for part in (one.key, one.metadata, one.data or one.query)]
-        return await editor.add([one.key for one in given], pictures, repeatable(ctx.request, asked))
+        return await editor.add([one.key for one in given], pictures, repeatable(ctx.request, _asked(given)))
+
+    @serve_route(JOBS_GET, SETTINGS.timeout)
+    async def get_job(self, ctx: bentoml.Context) -> JobAnswer:
+        """Say how far a job is."""
+        editor = self._editor
+        fields = await read_json(ctx.request, JobFields, SETTINGS)
+        current_request().count_items(1)
+        return await editor.job(fields.id)
 
     @serve_route(ITEMS_REMOVE, SETTINGS.timeout)
     async def remove_items(self, ctx: bentoml.Context) -> ChangedAnswer:
@@ -169,6 +202,10 @@ class ImageSearch:
             return await asyncio.to_thread(query.picture)
         except (RequestError, ImageTooLarge) as error:
             return error
+
+
+def _asked(given: Sequence[Addition]) -> list[Any]:
+    return [part for one in given for part in (one.key, one.metadata, one.data or one.query)]
 
 
 SERVICE: Any = ImageSearch  # what the decorator has made of the class

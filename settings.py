@@ -57,6 +57,7 @@ class Settings(BaseModel):
     max_k: Positive = Field(1000, description="the largest k a request may ask for")
     ef: Positive = Field(128, description="how widely the graph is searched: more is truer and slower")
     max_images: Positive = Field(64, description="pictures, queries or ids in one request")
+    max_job_images: Positive = Field(1000, description="pictures in one /items/add?wait=false")
     max_request_bytes: Positive = Field(256 * 1024**2, description="bytes of one request's body")
     max_bytes: Positive = Field(64 * 1024**2, description="bytes of one picture, as sent")
     max_pixels: Positive = Field(
@@ -119,6 +120,10 @@ class Settings(BaseModel):
         0.1, ge=0, le=1, description="share of the requests that are traced, besides those whose callers ask for it"
     )
     demo: bool = Field(True, description="serve the page at /demo")
+
+    def for_jobs(self) -> Settings:
+        """Return these for a request whose pictures are added later, of which there may be more."""
+        return self.model_copy(update={"max_images": max(self.max_images, self.max_job_images)})
 
     @field_validator("catalogue", "keys_file")
     @classmethod

@@ -5,7 +5,8 @@ from index.catalogue.backup import backup_catalogue, restore_catalogue
 from index.catalogue.facets import Facet, count_facets
 from index.catalogue.files import check_place
 from index.catalogue.generation import CatalogueInfo, Generation
-from index.catalogue.live import Added, Answer, LiveWriter, StoredAnswer, check_entry
+from index.catalogue.jobs import Job, JobItem, JobQueue, JobTaken, NewJobItem, finish_items
+from index.catalogue.live import Added, Also, Answer, LiveWriter, check_entry
 from index.catalogue.merge import merge_catalogue, rollback_catalogue
 from index.catalogue.reader import Catalogue, Hit, Item, open_catalogue
 from index.catalogue.rows import Entry
@@ -46,6 +47,7 @@ __all__ = [
     "OPERATORS",
     "Added",
     "Allowed",
+    "Also",
     "Answer",
     "AnsweredAlready",
     "Capability",
@@ -70,17 +72,21 @@ __all__ = [
     "InvalidEntry",
     "InvalidFilter",
     "Item",
+    "Job",
+    "JobItem",
+    "JobQueue",
+    "JobTaken",
     "KeyReused",
     "LiveWriter",
     "MappedIndex",
     "Metric",
     "MetricSpec",
     "Neighbours",
+    "NewJobItem",
     "NothingToRollBack",
     "Operator",
     "Selection",
     "Snapshot",
-    "StoredAnswer",
     "UnsupportedOperation",
     "VectorIndexError",
     "allow_rows",
@@ -90,6 +96,7 @@ __all__ = [
     "check_entry",
     "check_place",
     "count_facets",
+    "finish_items",
     "load_kernel_later",
     "merge_catalogue",
     "open_catalogue",

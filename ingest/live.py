@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index import Added, Answer, Entry, InvalidEntry, LiveWriter, check_entry
+from index import Added, Also, Entry, InvalidEntry, LiveWriter, check_entry
 from ingest.prepare import Prepared, prepare
 from model import ExtractorCard, ImageError, Limits
 
@@ -53,10 +53,11 @@ class LiveIngest:
         self._admit = admit
 
     async def add(
-        self, pictures: Sequence[NewPicture | Exception], answer: Answer | None = None
+        self, pictures: Sequence[NewPicture | Exception], also: Also | None = None
     ) -> list[Added | Exception]:
         """Add pictures, all that can be read in one durable transaction; an error stands in the place of any other.
 
+        ``also`` is what else belongs to the transaction, given what is returned.
         Raises CatalogueBusy, CatalogueMismatch or DiskFull, and what ``embed`` and ``admit`` raise: then none was added.
         """
         with self._admit(sum(isinstance(one, NewPicture) for one in pictures)) as admitted:
@@ -66,19 +67,17 @@ class LiveIngest:
             vectors = await self._embed(np.stack([one.pixels for _, one in good])) if good else []
             admitted.finished = len(good)
         entries = [one.entry(new.key, vector, new.metadata) for (new, one), vector in zip(good, vectors, strict=True)]
-        return await asyncio.to_thread(self._write, read, entries, answer)
+        return await asyncio.to_thread(self._write, read, entries, also)
 
     def _write(
-        self, read: Sequence[tuple[NewPicture, Prepared] | Exception], entries: list[Entry], answer: Answer | None
+        self, read: Sequence[tuple[NewPicture, Prepared] | Exception], entries: list[Entry], also: Also | None
     ) -> list[Added | Exception]:
         def in_order(added: list[Added]) -> list[Added | Exception]:
             remaining = iter(added)
             return [one if isinstance(one, Exception) else next(remaining) for one in read]
 
-        kept = (
-            None if answer is None else Answer(answer.name, answer.digest, lambda added: answer.body(in_order(added)))
-        )
-        return in_order(self._writer.add(entries, self._card.fingerprint, kept))
+        whole = None if also is None else (lambda connection, added: also(connection, in_order(added)))
+        return in_order(self._writer.add(entries, self._card.fingerprint, whole))
 
     def _read(self, new: NewPicture | Exception) -> tuple[NewPicture, Prepared] | Exception:
         if isinstance(new, Exception):

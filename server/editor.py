@@ -12,13 +12,13 @@ from typing import Any, NamedTuple, TypeVar
 
 from starlette.requests import Request
 
-from index import Answer, AnsweredAlready, LiveWriter
+from index import Answer, AnsweredAlready, JobQueue, LiveWriter, NewJobItem
 from ingest import LiveIngest, NewPicture
 from model import ExtractorCard, Limits
 from search import Admission, Embedder
-from server.api.errors import INVALID_FIELD, READ_ONLY, RequestError
+from server.api.errors import INVALID_FIELD, JOB_NOT_FOUND, READ_ONLY, RequestError
 from server.api.item_requests import RemoveFields, UpdateFields
-from server.api.item_schemas import AddedAnswer, ChangedAnswer, added_answer, changed_answer
+from server.api.item_schemas import AddedAnswer, ChangedAnswer, JobAnswer, added_answer, changed_answer, job_answer
 from server.api.schemas import ListAnswer
 from server.runtime.merger import Merger
 from server.telemetry import current_request
@@ -53,7 +53,10 @@ def repeatable(request: Request, asked: Sequence[Any]) -> Repeatable | None:
 
 
 class CatalogueEditor:
-    """Adds, removes and updates items of the catalogue in ``folder``; None of it where it is not ``writable``."""
+    """Adds, removes and updates items of the catalogue in ``folder``; None of it where it is not ``writable``.
+
+    ``jobs`` and ``ingest`` are what a JobRunner works with.
+    """
 
     def __init__(
         self,
@@ -71,12 +74,13 @@ class CatalogueEditor:
         if not writable:
             return
         self._writer = LiveWriter(folder)
+        self.jobs = JobQueue(folder)
 
         async def embed(pixels: Any) -> list[Any]:
             return [one.vector for one in await embedder.embed(pixels)]
 
         self._merger = Merger(folder, self._ahead, merge_items)
-        self._ingest = LiveIngest(
+        self.ingest = LiveIngest(
             self._writer,
             card,
             embed,
@@ -98,8 +102,24 @@ class CatalogueEditor:
             request,
             AddedAnswer,
             lambda added: added_answer(keys, added),
-            lambda answer: self._ingest.add(pictures, answer),
+            lambda answer: self.ingest.add(pictures, answer),
         )
+
+    async def add_later(self, pictures: Sequence[NewJobItem], request: Repeatable | None) -> AddedAnswer:
+        """Keep pictures as a job, which is durable once this returns."""
+        return await self._once(
+            request,
+            AddedAnswer,
+            lambda job: AddedAnswer(items=[], added=0, job=job),
+            lambda answer: asyncio.to_thread(self.jobs.create, pictures, answer),
+        )
+
+    async def job(self, name: str) -> JobAnswer:
+        """Return how far a job is. Raises RequestError (404)."""
+        found = await asyncio.to_thread(self.jobs.get, name)
+        if found is None:
+            raise RequestError(JOB_NOT_FOUND, f"there is no job {name[:80]!r}")
+        return job_answer(found)
 
     async def remove(self, fields: RemoveFields, request: Repeatable | None) -> ChangedAnswer:
         """Remove items by id or key."""
@@ -119,17 +139,19 @@ class CatalogueEditor:
             request,
             ChangedAnswer,
             lambda found: changed_answer(names, found),
-            lambda answer: asyncio.to_thread(
-                self._writer.update, names, changes, replace=fields.replace, answer=answer
-            ),
+            lambda answer: asyncio.to_thread(self._writer.update, names, changes, replace=fields.replace, also=answer),
         )
 
     def _ahead(self) -> int:
         added, changed, _ = self._writer.unmerged()
         return added + changed
 
-    def _changed(self, answer: Given) -> Given:
+    def merge_soon(self) -> None:
+        """Have changes merged, where there are enough of them."""
         self._merger.consider()
+
+    def _changed(self, answer: Given) -> Given:
+        self.merge_soon()
         return answer
 
     async def _once(
@@ -143,11 +165,11 @@ class CatalogueEditor:
         if request is None:
             return self._changed(body(await work(None)))
         if stored := await asyncio.to_thread(self._writer.stored_answer, *request):
-            return shape.model_validate_json(stored.answer)
+            return shape.model_validate_json(stored)
         try:
             done = await work(Answer(*request, lambda done: body(done).model_dump_json()))
             return self._changed(body(done))
         except AnsweredAlready:  # by another request meanwhile
             stored = await asyncio.to_thread(self._writer.stored_answer, *request)
             assert stored is not None
-            return shape.model_validate_json(stored.answer)
+            return shape.model_validate_json(stored)

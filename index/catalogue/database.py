@@ -20,6 +20,8 @@ from index.errors import CatalogueBusy, CatalogueNotFound, DamagedIndex, DiskFul
 BUSY_SECONDS = 30  # that a writer waits for another one
 # vectors: float32 bytes of the items that the current generation's index has not. changes: what became of items that it has,
 # or an earlier one. checksum: of the row (index/catalogue/rows.py). counts: kept by triggers, so that a lost row is seen.
+# jobs, job_items: pictures that are to be added; lease: until when (a Unix time) their owner has them; attempts: how often
+# they were taken since one was done; result: the JSON of what became of one.
 # source: where the picture was read, a path or a URL, or nothing; source_size and source_mtime_ns (a time in ns, or another
 # number that changes with the bytes): what it was then, so that only changed ones are read again.
 SCHEMA = """
@@ -45,8 +47,16 @@ CREATE TABLE vectors (
 CREATE TABLE changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, id INTEGER NOT NULL, kind TEXT NOT NULL);
 CREATE TABLE counts (name TEXT PRIMARY KEY, rows INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO counts VALUES ('items', 0), ('thumbnails', 0), ('vectors', 0);
+CREATE TABLE jobs (
+    id TEXT PRIMARY KEY, created_at TEXT NOT NULL, finished_at TEXT, owner TEXT, lease REAL NOT NULL DEFAULT 0,
+    attempts INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE job_items (
+    job TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE, place INTEGER NOT NULL, key TEXT NOT NULL,
+    metadata TEXT NOT NULL, url TEXT, data BLOB, result TEXT, PRIMARY KEY (job, place)
+);
 CREATE TABLE requests (
-    name TEXT PRIMARY KEY, digest TEXT NOT NULL, status INTEGER NOT NULL, answer TEXT NOT NULL, at REAL NOT NULL
+    name TEXT PRIMARY KEY, digest TEXT NOT NULL, answer TEXT NOT NULL, at REAL NOT NULL
 ) WITHOUT ROWID
 """
 COUNTED = ("items", "thumbnails", "vectors")

@@ -33,6 +33,7 @@ from index.catalogue.rows import (
 )
 from index.errors import AnsweredAlready, CatalogueMismatch, InvalidEntry, KeyReused
 
+Also = Callable[[sqlite3.Connection, Any], None]  # what else belongs to a transaction, given the result of its call
 LARGEST_ID = 2**63  # SQLite has none beyond it
 LONGEST_KEY = 4096  # characters
 LARGEST_METADATA = 256 * 1024  # characters of JSON for one item
@@ -47,20 +48,12 @@ class Added:
     replaced: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class StoredAnswer:
-    """The answer to an earlier request: its HTTP status and JSON text."""
-
-    status: int
-    answer: str
-
-
 class LiveWriter:
     """Writes to the catalogue in ``folder``; safe to use from many threads at once.
 
     Raises CatalogueNotFound, CatalogueMismatch or DamagedIndex when the folder is no catalogue. Every method raises
-    CatalogueBusy when another process writes for too long, DiskFull, and with an ``answer`` to keep AnsweredAlready when the
-    same request was answered before; then nothing of the call was written.
+    CatalogueBusy when another process writes for too long, DiskFull, and what is ``also`` to be done, as an Answer raises
+    AnsweredAlready when the same request was answered before; then nothing of the call was written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -73,10 +66,10 @@ class LiveWriter:
             self._connection.close()
             raise
 
-    def add(self, entries: Sequence[Entry], fingerprint: str, answer: Answer | None = None) -> list[Added]:
+    def add(self, entries: Sequence[Entry], fingerprint: str, also: Also | None = None) -> list[Added]:
         """Add entries, whose vectors the extractor with this fingerprint made; an entry replaces the item under its key.
 
-        Of several entries under one key the last stays. ``answer`` is what to keep for the request, made of the result.
+        Of several entries under one key the last stays. ``also`` is what else belongs to the transaction, such as an Answer.
         Raises CatalogueMismatch for another extractor, InvalidEntry.
         """
         texts = [check_entry(entry.key, entry.metadata) for entry in entries]
@@ -95,15 +88,17 @@ class LiveWriter:
                 if there is not None:
                     delete_items(connection, [there])
                 added.append(Added(insert_entry(connection, entry, text, now()), there))
-            self._keep(connection, answer, added)
+            if also:
+                also(connection, added)
         return added
 
-    def remove(self, names: Sequence[int | str], answer: Answer | None = None) -> list[int | None]:
+    def remove(self, names: Sequence[int | str], also: Also | None = None) -> list[int | None]:
         """Remove items, each named by its id or its key; return their ids in order, None for one that is not there."""
         with self._transaction() as connection:
             found = self._find(connection, names)
             delete_items(connection, sorted({one for one in found if one is not None}))
-            self._keep(connection, answer, found)
+            if also:
+                also(connection, found)
         return found
 
     def update(
@@ -112,7 +107,7 @@ class LiveWriter:
         metadata: Sequence[Mapping[str, Any]],
         *,
         replace: bool = False,
-        answer: Answer | None = None,
+        also: Also | None = None,
     ) -> list[int | None]:
         """Change the metadata of items, each named by its id or its key; return their ids, None for one that is not there.
 
@@ -129,7 +124,8 @@ class LiveWriter:
                     dict(fields) if replace else {k: v for k, v in (json.loads(text) | fields).items() if v is not None}
                 )
                 write_metadata(connection, item_id, _metadata_text(name, merged))
-            self._keep(connection, answer, found)
+            if also:
+                also(connection, found)
         return found
 
     def sources(self) -> dict[str, tuple[int, int]]:
@@ -143,18 +139,13 @@ class LiveWriter:
         with self._lock:
             return dict(select_in(self._connection, "SELECT key, sha256 FROM items WHERE key IN ({})", list(keys)))
 
-    def stored_answer(self, name: str, digest: str) -> StoredAnswer | None:
-        """Return the answer that was kept for a request, or None. Raises KeyReused when it was another request."""
+    def stored_answer(self, name: str, digest: str) -> str | None:
+        """Return the JSON text that was kept for a request, or None. Raises KeyReused when it was another request."""
         with self._lock:
-            row = self._connection.execute(
-                "SELECT digest, status, answer FROM requests WHERE name = ?", (name,)
-            ).fetchone()
-        if row is None:
-            return None
-        known, status, answer = row
-        if known != digest:
+            row = self._connection.execute("SELECT digest, answer FROM requests WHERE name = ?", (name,)).fetchone()
+        if row is not None and row[0] != digest:
             raise KeyReused("this Idempotency-Key was used for another request")
-        return StoredAnswer(status, answer)
+        return row and str(row[1])
 
     def unmerged(self) -> tuple[int, int, int]:
         """Return how many items the index lacks, how many changes it has not seen, and how many items it has."""
@@ -182,17 +173,6 @@ class LiveWriter:
         by_key = ids_of_keys(connection, [one for one in names if isinstance(one, str)])
         return [by_key.get(one) if isinstance(one, str) else one if one in there else None for one in names]
 
-    def _keep(self, connection: sqlite3.Connection, answer: Answer | None, result: Any) -> None:
-        if answer is None:
-            return
-        connection.execute("DELETE FROM requests WHERE at < ?", (time.time() - KEPT_SECONDS,))
-        if connection.execute("SELECT 1 FROM requests WHERE name = ?", (answer.name,)).fetchone():
-            raise AnsweredAlready("the same request was answered meanwhile")
-        connection.execute(
-            "INSERT INTO requests VALUES (?, ?, ?, ?, ?)",
-            (answer.name, answer.digest, 200, answer.body(result), time.time()),
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -202,6 +182,14 @@ class Answer:
     name: str
     digest: str
     body: Callable[[Any], str]
+
+    def __call__(self, connection: sqlite3.Connection, result: Any) -> None:
+        """Keep the answer. Raises AnsweredAlready."""
+        connection.execute("DELETE FROM requests WHERE at < ?", (time.time() - KEPT_SECONDS,))
+        if connection.execute("SELECT 1 FROM requests WHERE name = ?", (self.name,)).fetchone():
+            raise AnsweredAlready("the same request was answered meanwhile")
+        row = (self.name, self.digest, self.body(result), time.time())
+        connection.execute("INSERT INTO requests VALUES (?, ?, ?, ?)", row)
 
 
 def check_entry(key: str, metadata: Mapping[str, Any]) -> str:

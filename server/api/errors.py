@@ -79,6 +79,7 @@ SCOPE_MISSING = _kind("scope_missing", HTTPStatus.FORBIDDEN, "use a key that has
 READ_ONLY = _kind(
     "read_only", HTTPStatus.FORBIDDEN, "the operator sets LENS_WRITABLE=1 where the catalogue may be changed"
 )
+JOB_NOT_FOUND = _kind("job_not_found", HTTPStatus.NOT_FOUND, "a job can be asked for until a day after its end")
 NOT_FOUND = _kind(
     "item_not_found", HTTPStatus.NOT_FOUND, "use an id or key that a search or a build has named", ItemNotFound
 )
@@ -102,7 +103,7 @@ INVALID_FILTER = _kind(
 INVALID_ITEM = _kind(
     "invalid_item",
     HTTPStatus.UNPROCESSABLE_ENTITY,
-    "mend the item named; nothing of the request was done",
+    "mend the item named",
     InvalidEntry,
 )
 KEY_REUSED = _kind(

@@ -9,7 +9,9 @@ from typing import Any
 
 from starlette.requests import Request
 
-from server.api.errors import INVALID_FIELD, RequestError
+from index import InvalidEntry, NewJobItem, check_entry
+from model import ImageTooLarge
+from server.api.errors import INVALID_FIELD, RequestError, error_answer
 from server.api.item_requests import AddFields, AddItems, AddOne
 from server.api.parsing import read_json, read_multipart
 from settings import Settings
@@ -23,6 +25,14 @@ class Addition:
     data: bytes | None = None
     query: AddOne = field(default_factory=lambda: AddOne.model_construct())
     metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def is_for_later(request: Request) -> bool:
+    """Return whether pictures are to be added by a job. Raises RequestError (422)."""
+    wait = request.query_params.get("wait", "true").lower()
+    if wait not in ("true", "false", "1", "0"):
+        raise RequestError(INVALID_FIELD, "wait: give true or false")
+    return wait in ("false", "0")
 
 
 async def read_additions(request: Request, settings: Settings) -> list[Addition]:
@@ -44,6 +54,17 @@ async def _read_files(request: Request, settings: Settings) -> list[Addition]:
     metadata = fields.metadata or [None] * len(images)
     keys = fields.keys or names
     return [Addition(key, data, metadata=more or {}) for key, data, more in zip(keys, images, metadata, strict=True)]
+
+
+def for_later(given: Addition) -> NewJobItem:
+    """Return a picture as a job keeps it; one that cannot be an item has its error at once."""
+    try:
+        check_entry(given.key, given.metadata)
+        data = given.data if given.data is not None or given.query.url is not None else given.query.picture()
+    except (InvalidEntry, RequestError, ImageTooLarge) as error:
+        key = given.key.encode("utf-8", "backslashreplace").decode()
+        return NewJobItem(key, {}, result=error_answer(error).model_dump_json())
+    return NewJobItem(given.key, given.metadata, data, given.query.url)
 
 
 def _key(one: AddOne) -> str:

@@ -45,6 +45,12 @@ class AddItems(Strict):
     items: list[AddOne] = Field(min_length=1)
 
 
+class JobFields(Strict):
+    """The body of POST /jobs/get."""
+
+    id: Text = Field(description="the job's id, as /items/add has given it")
+
+
 class RemoveFields(Strict):
     """The body of POST /items/remove: ids or keys."""
 
@@ -112,6 +118,10 @@ class AddForm(PicturesForm):
 
     keys: str | None = Field(None, description="the items' keys, a JSON list in the order of the files")
     metadata: str | None = Field(None, description="the items' metadata, a JSON list in the order of the files")
+
+
+class JobForm(Form, JobFields):
+    """The body of POST /jobs/get."""
 
 
 class RemoveForm(Form, RemoveFields):

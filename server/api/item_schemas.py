@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, TypeAdapter
 
-from index import Added, Facet
+from index import Added, Facet, Job
 from search import ItemNotFound
 from server.api.errors import ErrorAnswer, error_answer
 from server.api.schemas import ListAnswer
@@ -22,13 +22,37 @@ class AddedBody(BaseModel):
 
 
 class AddedAnswer(ListAnswer):
-    """What became of each picture, in order: its item, or an error in its place; ``added`` counts the items."""
+    """What became of each picture, in order: its item, or an error in its place; ``added`` counts the items.
+
+    With ``wait=false`` nothing yet: ``job`` is what /jobs/get tells it by.
+    """
 
     items: list[AddedBody | ErrorAnswer]
     added: int
+    job: str | None = Field(None, description="the job's id; only with wait=false", exclude_if=lambda job: job is None)
+
+    @property
+    def status(self) -> int:
+        return 200 if self.job is None else 202
 
     def parts(self) -> Sequence[object]:
         return self.items
+
+
+class JobAnswer(ListAnswer):
+    """A job: ``items`` has what became of each picture, in order, or null while it is still to be added."""
+
+    id: str
+    state: Literal["waiting", "running", "done"]
+    created_at: str
+    finished_at: str | None
+    total: int
+    added: int
+    failed: int
+    items: list[AddedBody | ErrorAnswer | None]
+
+    def parts(self) -> Sequence[object]:
+        return ()  # its errors are no errors of this request
 
 
 class ChangedBody(BaseModel):
@@ -82,6 +106,24 @@ def added_answer(keys: Sequence[str], added: Sequence[Added | Exception]) -> Add
         for key, one in zip(keys, added, strict=True)
     ]
     return AddedAnswer(items=items, added=sum(isinstance(one, AddedBody) for one in items))
+
+
+_RESULT: TypeAdapter[AddedBody | ErrorAnswer] = TypeAdapter(AddedBody | ErrorAnswer)
+
+
+def job_answer(job: Job) -> JobAnswer:
+    """Return a job in the shape of its answer."""
+    items = [None if result is None else _RESULT.validate_json(result) for result in job.results]
+    return JobAnswer(
+        id=job.id,
+        state=job.state,
+        created_at=job.created_at,
+        finished_at=job.finished_at,
+        total=len(items),
+        added=sum(isinstance(one, AddedBody) for one in items),
+        failed=sum(isinstance(one, ErrorAnswer) for one in items),
+        items=items,
+    )
 
 
 def changed_answer(names: Sequence[int | str], found: Sequence[int | None]) -> ChangedAnswer:

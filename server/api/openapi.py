@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from index import OPERATORS
 from model import FORMATS
 from server.api.errors import KINDS_BY_STATUS, ErrorAnswer, error_answer_of
-from server.api.routes import CHANGES, READYZ, ROUTES, Route
+from server.api.routes import CHANGES, READYZ, ROUTES, WAIT, Route
 from settings import Settings
 
 VERSION = "0.1.0"
@@ -100,9 +100,10 @@ def describe(made: dict[str, Any], settings: Settings, needs_key: bool) -> dict[
         if route in CHANGES and not settings.writable:
             continue  # each would be refused
         if route.fields is not None:
-            body = _multipart(route, settings) if route.multipart else _json(route.fields, settings, schemas)
+            limits = settings.for_jobs() if WAIT in route.parameters else settings
+            body = _multipart(route, limits) if route.multipart else _json(route.fields, limits, schemas)
             if route.alternative:
-                body |= _json(route.alternative, settings, schemas)
+                body |= _json(route.alternative, limits, schemas)
             paths[route.path] = {"post": _post(route, made["paths"][route.path]["post"], body, needs_key)}
         elif route.documented:
             paths[route.path] = {"get": _get(route, needs_key)}
@@ -185,7 +186,10 @@ def _post(route: Route, made: dict[str, Any], body: dict[str, Any], needs_key: b
         str(int(status)): _error(status) for status in sorted(KINDS_BY_STATUS)
     }
     del made["description"]
-    return made | {"responses": answers, "summary": route.summary, "tags": ["Search"]} | _security(route, needs_key)
+    if WAIT in route.parameters:
+        answers["202"] = {**answers["200"], "description": "Accepted"}
+    made |= {"responses": answers, "summary": route.summary, "tags": ["Search"]} | _security(route, needs_key)
+    return made | ({"parameters": list(route.parameters)} if route.parameters else {})
 
 
 def _security(route: Route, needs_key: bool) -> dict[str, Any]:

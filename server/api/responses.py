@@ -44,21 +44,23 @@ def json_errors(handler: Handler, seconds: int) -> Callable[..., Awaitable[Respo
     @functools.wraps(handler)
     async def respond(service: Any, ctx: bentoml.Context, **unread: Any) -> Response:
         headers: dict[str, str] = {}
+        status = 200
         try:
             answer = await _within(seconds, handler(service, ctx))
             sole = answer.sole_error() if isinstance(answer, ListAnswer) else None
             body = json.dumps(sole.model_dump() | answer.model_dump(mode="json")) if sole else answer.model_dump_json()
+            status = answer.status if isinstance(answer, ListAnswer) else 200
             _observe(answer)
         except Exception as error:
             sole = error_answer(error)
             body = sole.model_dump_json()
             ERRORS.labels(sole.error.code).inc()
             headers = error_headers(error)
-            if (status := status_of(sole)) >= 500:
-                log.error("%s: %s", sole.error.code, error, exc_info=status == 500)
+            if status_of(sole) >= 500:
+                log.error("%s: %s", sole.error.code, error, exc_info=status_of(sole) == 500)
         current_request().code = sole.error.code if sole else None
         # BentoML gives the response the status of its context, whatever its own is.
-        ctx.response.status_code = status_of(sole) if sole else 200
+        ctx.response.status_code = status_of(sole) if sole else status
         return Response(body, headers=headers, media_type="application/json")
 
     return respond

@@ -13,12 +13,14 @@ from server.api.item_requests import (
     AddItems,
     FacetsFields,
     FacetsForm,
+    JobFields,
+    JobForm,
     RemoveFields,
     RemoveForm,
     UpdateFields,
     UpdateForm,
 )
-from server.api.item_schemas import AddedAnswer, ChangedAnswer, FacetsAnswer
+from server.api.item_schemas import AddedAnswer, ChangedAnswer, FacetsAnswer, JobAnswer
 from server.api.requests import (
     Form,
     ItemsFields,
@@ -43,7 +45,7 @@ class Route:
     ``scope`` is what a key must have, None where no key is needed. ``form`` is the request as BentoML documents it,
     ``fields`` those of a JSON body or next to the files of a multipart one, ``alternative`` those of the JSON body that a
     multipart route takes as well. ``below``: it has all paths below it too.
-    ``documented``: it is in /docs.json.
+    ``documented``: it is in /docs.json. ``parameters``: those of its query and its headers, as OpenAPI has them.
     """
 
     path: str
@@ -60,6 +62,7 @@ class Route:
     answer_example: Any = None
     below: bool = False
     documented: bool = True
+    parameters: tuple[dict[str, Any], ...] = ()
 
     @property
     def multipart(self) -> bool:
@@ -129,6 +132,14 @@ ITEMS_GET = Route(
     request_example={"ids": [1], "thumbnail": False},
     answer_example={"items": [ITEM]},
 )
+REPEATABLE = {
+    **{"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "minLength": 1, "maxLength": 255}},
+    "description": "a name for this request: sent again under it within a day, it is not done again, and has the same answer",
+}
+WAIT = {
+    **{"name": "wait", "in": "query", "schema": {"type": "boolean", "default": True}},
+    "description": "false: the pictures are kept and added later; the answer (202) has a job's id for /jobs/get",
+}
 CHANGED = {"items": [{"id": 1}], "changed": 1}
 ITEMS_FACETS = Route(
     *(
@@ -165,6 +176,7 @@ ITEMS_ADD = Route(
     fields=AddFields,
     alternative=AddItems,
     answer=AddedAnswer,
+    parameters=(WAIT, REPEATABLE),
     request_example={"items": [{"url": "https://example.com/a.jpg", "key": "a.jpg", "metadata": {"label": "beach"}}]},
     answer_example={"items": [{"id": 60, "key": "a.jpg", "replaced": None}], "added": 1},
 )
@@ -173,6 +185,7 @@ ITEMS_REMOVE = Route(
     takes='JSON: `{"ids": […]}` or `{"keys": […]}`',
     gives='`{"items": [{"id"}], "changed"}`',
     form=RemoveForm,
+    parameters=(REPEATABLE,),
     fields=RemoveFields,
     answer=ChangedAnswer,
     request_example={"keys": ["a.jpg"]},
@@ -188,10 +201,25 @@ ITEMS_UPDATE = Route(
     takes='JSON: `{"items": [{"id" or "key", "metadata": {…}}], "replace": false}`',
     gives='`{"items": [{"id"}], "changed"}`',
     form=UpdateForm,
+    parameters=(REPEATABLE,),
     fields=UpdateFields,
     answer=ChangedAnswer,
     request_example={"items": [{"key": "a.jpg", "metadata": {"label": "beach", "stars": None}}]},
     answer_example=CHANGED,
+)
+JOBS_GET = Route(
+    *("/jobs/get", "POST", "write", "Say how far a job of /items/add?wait=false is. It goes on after a restart."),
+    takes='JSON: `{"id"}`',
+    gives='`{"id", "state": waiting, running or done, "total", "added", "failed", "items": [an item, an error or null]}`',
+    form=JobForm,
+    fields=JobFields,
+    answer=JobAnswer,
+    request_example={"id": "5f0c6f0e8a9d4d3c9a35a3c8f7f6f1de"},
+    answer_example={
+        **{"id": "5f0c6f0e8a9d4d3c9a35a3c8f7f6f1de", "state": "running", "created_at": "2026-11-21T10:00:00+00:00"},
+        **{"finished_at": None, "total": 2, "added": 1, "failed": 0},
+        "items": [{"id": 60, "key": "a.jpg", "replaced": None}, None],
+    },
 )
 LIVEZ = Route("/livez", "GET", None, "Liveness: the process runs.")
 HEALTHZ = Route("/healthz", "GET", None, "Liveness, by its older name.")
@@ -202,7 +230,7 @@ SCHEMA = Route("/schema.json", "GET", "read", "BentoML's own description, which 
 ROOT = Route("/", "GET", None, "Redirects to the page.", documented=False)
 DEMO = Route("/demo", "GET", "read", "The demo page.", below=True, documented=False)
 
-CHANGES = (ITEMS_ADD, ITEMS_REMOVE, ITEMS_UPDATE)
+CHANGES = (ITEMS_ADD, ITEMS_REMOVE, ITEMS_UPDATE, JOBS_GET)
 ROUTES = (
     SEARCH,
     QUERY,

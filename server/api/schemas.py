@@ -37,6 +37,11 @@ class ListAnswer(BaseModel):
     def parts(self) -> Sequence[object]:
         """Return one part for each thing that was asked."""
 
+    @property
+    def status(self) -> int:
+        """The HTTP status of an answer that is no error."""
+        return 200
+
     def sole_error(self) -> ErrorAnswer | None:
         """Return the error when one thing was asked and could not be answered: it is the whole answer's status too."""
         parts = self.parts()
