@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import click
 
-from commands import add, backup, build, compact, info, pack, remove, restore, rollback, search, serve, update, verify
+from commands import (
+    add,
+    backup,
+    build,
+    compact,
+    info,
+    migrate,
+    pack,
+    remove,
+    restore,
+    rollback,
+    search,
+    serve,
+    update,
+    verify,
+)
 from commands.console import Verbs
 
 
@@ -16,7 +31,22 @@ def cli() -> None:
     """
 
 
-for verb in (build, add, remove, update, search, info, verify, compact, rollback, backup, restore, pack, serve):
+for verb in (
+    build,
+    add,
+    remove,
+    update,
+    search,
+    info,
+    verify,
+    compact,
+    rollback,
+    migrate,
+    backup,
+    restore,
+    pack,
+    serve,
+):
     cli.add_command(verb)
 
 

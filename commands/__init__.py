@@ -5,6 +5,7 @@ from commands.build import build
 from commands.compact import compact, rollback
 from commands.inspect import info, verify
 from commands.items import add, remove, update
+from commands.migrate import migrate
 from commands.pack import pack
 from commands.search import search
 from commands.serve import serve
@@ -15,6 +16,7 @@ __all__ = [
     "build",
     "compact",
     "info",
+    "migrate",
     "pack",
     "remove",
     "restore",

@@ -42,6 +42,9 @@ SHOWN_SKIPS = 10
     help="What makes two pictures alike: the angle between embeddings, their inner product, or their distance.",
 )
 @click.option(
+    "--keep-originals", is_flag=True, help="Keep the pictures' own files too, for migrate; they take their space."
+)
+@click.option(
     "--overwrite",
     is_flag=True,
     help="Replace the catalogue at --out, once the new one is whole; pictures that have not changed are not embedded again.",
@@ -54,6 +57,7 @@ def build(
     precision: Literal["auto", "f32", "bf16", "int8"],
     metric: Metric,
     labels_from_folders: bool,
+    keep_originals: bool,
     overwrite: bool,
     as_json: bool,
     **sources: Any,
@@ -107,6 +111,7 @@ def build(
                     metric=metric,
                     limits=limits,
                     labels=labels_from_folders,
+                    originals=keep_originals,
                     overwrite=overwrite,
                     batch=settings.max_batch,
                     progress=bars.show,

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from commands.console import escaped, folder_argument, json_option, print_json, stderr
+from commands.migrate import needs_other_model, roll_back_model
 from commands.progress import Bars
 from index import Generation, merge_catalogue, rollback_catalogue
 
@@ -34,15 +35,16 @@ def compact(folder: Path, as_json: bool) -> None:
 @folder_argument
 @json_option
 def rollback(folder: Path, as_json: bool) -> None:
-    """Go back to the index file before the last merge. No item is lost: what it lacks is searched next to it.
+    """Go back to the index file before the last merge or migration. No item is lost: what it lacks is searched next to it.
 
-    Run again, it goes forth again.
+    Where the model before was another one, what was added since is embedded by it. Run again, it goes forth again.
 
     \b
     Example:
       python cli.py rollback catalogue
     """
-    _print_generation(folder, rollback_catalogue(folder), as_json)
+    made = roll_back_model(folder) if needs_other_model(folder) else rollback_catalogue(folder)
+    _print_generation(folder, made, as_json)
 
 
 def _print_generation(folder: Path, made: Generation, as_json: bool) -> None:

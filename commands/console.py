@@ -17,7 +17,7 @@ import click
 from rich.console import Console
 
 from index import VectorIndexError
-from ingest import SourceNotFound
+from ingest import SourceNotFound, UnreadablePictures
 from model import ImageError, ModelError
 from settings import Settings, SettingsError, read_settings, unknown_settings
 
@@ -36,6 +36,7 @@ NAMED_ERRORS = (
     PortTaken,
     SettingsError,
     SourceNotFound,
+    UnreadablePictures,
     OSError,
     sqlite3.Error,
 )

@@ -60,12 +60,12 @@ def look_through(
     private_urls: bool,
 ) -> Sources:
     """Look through what ``source_options`` has been given. Raises SourceNotFound, EmptyCatalogue."""
-    form = TableFormat(picture_column, key_column, _Fetcher(settings, private=private_urls), refetch)
+    form = TableFormat(picture_column, key_column, UrlReader(settings, private=private_urls), refetch)
     with stderr.status("looking through the sources"):
         return find_sources(sources, exclude, form, sys.stdin)
 
 
-class _Fetcher:
+class UrlReader:
     """Fetches URLs as the service does, from any host unless LENS_URL_HOSTS names some; usable from many threads."""
 
     def __init__(self, settings: Settings, *, private: bool) -> None:

@@ -3,11 +3,20 @@
 from index.backend import DEFAULT_EF, Capability, Counts, IndexBackend, Neighbours
 from index.catalogue.backup import backup_catalogue, restore_catalogue
 from index.catalogue.facets import Facet, count_facets
-from index.catalogue.files import check_place
+from index.catalogue.files import check_place, original_file
 from index.catalogue.generation import CatalogueInfo, Generation
 from index.catalogue.jobs import Job, JobItem, JobQueue, JobTaken, NewJobItem, finish_items
 from index.catalogue.live import Added, Also, Answer, LiveWriter, check_entry
 from index.catalogue.merge import merge_catalogue, rollback_catalogue
+from index.catalogue.migration import (
+    Migration,
+    Overlap,
+    StoredItem,
+    needs_other_extractor,
+    read_stored_items,
+    start_going_back,
+    start_migration,
+)
 from index.catalogue.reader import Catalogue, Hit, Item, open_catalogue
 from index.catalogue.rows import Entry
 from index.catalogue.snapshot import Selection, Snapshot
@@ -81,12 +90,15 @@ __all__ = [
     "MappedIndex",
     "Metric",
     "MetricSpec",
+    "Migration",
     "Neighbours",
     "NewJobItem",
     "NothingToRollBack",
     "Operator",
+    "Overlap",
     "Selection",
     "Snapshot",
+    "StoredItem",
     "UnsupportedOperation",
     "VectorIndexError",
     "allow_rows",
@@ -99,16 +111,21 @@ __all__ = [
     "finish_items",
     "load_kernel_later",
     "merge_catalogue",
+    "needs_other_extractor",
     "open_catalogue",
     "open_hnsw_file",
     "open_index",
+    "original_file",
     "parse_filter",
+    "read_stored_items",
     "recall",
     "refuse_repeats",
     "restore_catalogue",
     "rollback_catalogue",
     "search_exact",
     "start_catalogue",
+    "start_going_back",
+    "start_migration",
     "verify_catalogue",
     "warm_every_kernel",
     "warm_kernels",

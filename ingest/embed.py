@@ -73,15 +73,17 @@ def embed_files(
     progress: Progress,
     report: BuildReport,
     known: Mapping[str, str] | None = None,
+    keep: bool = False,
 ) -> None:
     """Embed files, and ``write`` their entries batch by batch; ``report`` says what became of each.
 
     ``done`` files of all were done before, for ``progress``. ``known`` has SHA-256s by key: a file whose bytes they are is
-    kept, and not embedded. Raises WeightsMismatch (vectors that are not numbers), and what ``write`` raises.
+    kept, and not embedded. ``keep``: entries have the whole files. Raises WeightsMismatch (vectors that are not numbers),
+    and what ``write`` raises.
     """
     total, before = done + len(files), len(report.skipped) + report.kept
     progress("embed", done, total)
-    groups = _batches(_prepared(files, extractor.card, limits, report, known or {}), batch, report)
+    groups = _batches(_prepared(files, extractor.card, limits, report, known or {}, keep), batch, report)
     for group, vectors in _embedded(groups, extractor, report):
         begun = time.perf_counter()
         pairs = zip(group, vectors, strict=True)
@@ -103,15 +105,21 @@ def _read(
     limits: Limits,
     known: str | None,
     fetched: Future[tuple[bytes, Stamp]] | None,
+    keep: bool,
 ) -> _Read:
     data, stamp = fetched.result() if fetched else file.content.read(limits)
     if known and hashlib.sha256(data).hexdigest() == known:
         return _Read(None, stamp)
-    return _Read(prepare(data, card, limits), stamp)
+    return _Read(prepare(data, card, limits, keep=keep), stamp)
 
 
 def _prepared(
-    files: Iterable[SourceFile], card: ExtractorCard, limits: Limits, report: BuildReport, known: Mapping[str, str]
+    files: Iterable[SourceFile],
+    card: ExtractorCard,
+    limits: Limits,
+    report: BuildReport,
+    known: Mapping[str, str],
+    keep: bool,
 ) -> Iterator[_Embedded]:
     """Prepare files on all cores, a bounded number ahead, in order; those that fail go into the report."""
     workers = os.cpu_count() or 1
@@ -126,7 +134,7 @@ def _prepared(
             while True:
                 while len(waiting) < ahead and (file := next(remaining, None)):
                     fetched = network.submit(file.content.read, limits) if file.content.remote else None
-                    waiting.append((file, pool.submit(_read, file, card, limits, known.get(file.key), fetched)))
+                    waiting.append((file, pool.submit(_read, file, card, limits, known.get(file.key), fetched, keep)))
                 if not waiting:
                     return
                 file, future = waiting.popleft()

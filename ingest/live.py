@@ -51,6 +51,7 @@ class LiveIngest:
         self._limits = limits
         self._threads = threads
         self._admit = admit
+        self._keep = writer.keeps_originals()
 
     async def add(
         self, pictures: Sequence[NewPicture | Exception], also: Also | None = None
@@ -84,6 +85,6 @@ class LiveIngest:
             return new
         try:
             check_entry(new.key, new.metadata)
-            return new, prepare(new.data, self._card, self._limits)
+            return new, prepare(new.data, self._card, self._limits, keep=self._keep)
         except (ImageError, InvalidEntry) as error:
             return error

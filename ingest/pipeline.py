@@ -26,15 +26,16 @@ def build_catalogue(
     metric: Metric = "cosine",
     limits: Limits = Limits(),
     labels: bool = False,
+    originals: bool = False,
     overwrite: bool = False,
     batch: int = 32,
     progress: Progress = lambda stage, done, total: None,
 ) -> BuildReport:
     """Embed every picture and write the catalogue ``out``; go on with a build of it that was broken off.
 
-    A file that cannot be read is skipped, with its reason in the report. With ``overwrite``, what is unchanged since the
-    catalogue at ``out`` was built (key, size, modification time; same extractor) is taken over from it. Whatever interrupts
-    this leaves ``out`` untouched and keeps the finished part for the next call.
+    A file that cannot be read is skipped, with its reason in the report. ``originals``: keep the pictures' files. With
+    ``overwrite``, what is unchanged since the catalogue at ``out`` was built (key, size, modification time; same extractor)
+    is taken over from it. Whatever interrupts this leaves ``out`` untouched and keeps the finished part for the next call.
 
     Raises CatalogueExists, CatalogueMismatch, EmptyCatalogue, WeightsMismatch (vectors that are not numbers) or OSError.
     """
@@ -48,6 +49,7 @@ def build_catalogue(
         dim=card.dim,
         metric=metric,
         labelled=labels,
+        originals=originals,
         reader=READER,
         overwrite=overwrite,
     )
@@ -67,6 +69,7 @@ def build_catalogue(
             done=total - len(todo),
             progress=progress,
             report=report,
+            keep=originals,
         )
         if not len(writer):
             writer.abandon()

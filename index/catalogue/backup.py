@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
 from index.catalogue.database import Reading, open_database
-from index.catalogue.files import BASE, DATABASE, check_place, flush_folder, hash_file
+from index.catalogue.files import BASE, DATABASE, check_place, flush_folder, hash_file, original_file, write_original
 from index.catalogue.generation import Generation, read_generation
 from index.catalogue.verify import verify_catalogue
 from index.errors import CatalogueExists, DamagedIndex
@@ -39,6 +40,7 @@ def backup_catalogue(folder: Path, target: Path, progress: Progress = lambda *_:
             _, generation = read_generation(copy, folder)
         try:
             _copy_files(folder, target, generation, progress)
+            _copy_originals(folder, target, staging)
         except FileNotFoundError:
             if not remaining:
                 raise
@@ -89,6 +91,18 @@ def _copy_files(folder: Path, target: Path, generation: Generation, progress: Pr
             unfinished.replace(copy)
         done += size
         progress("copy", done, total)
+
+
+def _copy_originals(folder: Path, target: Path, staging: Path) -> None:
+    """Copy the pictures' own files, where the catalogue keeps them; a name is the SHA-256 of what it has."""
+    with closing(Reading(open_database(staging))) as copy:
+        for (sha256,) in copy.rows("SELECT DISTINCT sha256 FROM items"):
+            source, there = original_file(folder, sha256), original_file(target, sha256)
+            if source.is_file() and not (there.is_file() and there.stat().st_size == source.stat().st_size):
+                data = source.read_bytes()
+                if hashlib.sha256(data).hexdigest() != sha256:
+                    raise DamagedIndex(f"{source} has changed since it was added")
+                write_original(target, sha256, data)
 
 
 def _put_in_place(staging: Path, target: Path, generation: Generation) -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from index.errors import CatalogueExists
+from index.errors import CatalogueExists, DiskFull
 from index.mapped_file import forget_pages
 
 DATABASE = "catalogue.sqlite"
 EXTRACTOR = "extractor"
 REPORT = "report.json"
 BASE = "base-"
+ORIGINALS = "originals"
 MERGE_LOCK = f"{DATABASE}.merging"
 # 2: the index file has a companion of codes, and meta the SHA-256 of every file. 3: the extractor is an exported graph.
 # 4: generations, items that no index has yet, and columns of metadata.
@@ -46,7 +48,7 @@ def hash_files(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of every file in a folder that never changes: in a catalogue, all but database and base files."""
     digests = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.name.startswith((DATABASE, BASE)):
+        if path.is_file() and not path.relative_to(folder).parts[0].startswith((DATABASE, BASE, ORIGINALS)):
             digests[path.relative_to(folder).as_posix()] = hash_file(path)
             with path.open("rb") as file:
                 forget_pages(file)  # hashing has read it in small pages, and a search wants huge ones
@@ -67,6 +69,45 @@ def flush_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def original_file(folder: Path, sha256: str) -> Path:
+    """Return where a catalogue keeps a picture's own file, if it does."""
+    return folder / ORIGINALS / sha256[:2] / sha256
+
+
+def write_original(folder: Path, sha256: str, data: bytes) -> None:
+    """Keep a picture's own file, durably; one that is there already is left alone."""
+    path = original_file(folder, sha256)
+    if path.is_file() and path.stat().st_size == len(data):
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
+        try:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).chmod(0o644)
+            Path(file.name).replace(path)
+        except OSError as error:
+            Path(file.name).unlink(missing_ok=True)
+            raise DiskFull(f"nothing was written, since the disk does not take it ({error}); free some space") from None
+    flush_folder(path.parent)
+
+
+def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Have a folder written, and put it in the place of the one that may be there, durably."""
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+        made = Path(temporary) / "made"
+        write(made)
+        for path in made.rglob("*"):
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+        if folder.exists():
+            folder.rename(Path(temporary) / "old")
+        made.rename(folder)
+    flush_folder(folder.parent)
 
 
 def check_place(folder: Path, *, overwrite: bool) -> None:

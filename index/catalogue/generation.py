@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from index.catalogue.database import Reading, read_meta
-from index.catalogue.files import DATABASE, FORMAT_VERSION
+from index.catalogue.files import DATABASE, EXTRACTOR, FORMAT_VERSION
 from index.catalogue.rows import checksum_text
 from index.errors import CatalogueMismatch, CatalogueNotFound, DamagedIndex
 from index.metrics import Metric
@@ -49,7 +49,7 @@ class Generation:
 class CatalogueInfo:
     """What a catalogue says of itself. ``fingerprint`` is that of the extractor whose vectors it holds, ``files`` has the
     SHA-256 of each of its files but the database, ``count`` how many items it has, ``unmerged`` how many of them the index
-    file has not, ``merged_at`` when that was made."""
+    file has not, ``originals`` whether it keeps the pictures' own files, ``merged_at`` when that was made."""
 
     format_version: int
     model: str
@@ -59,6 +59,7 @@ class CatalogueInfo:
     m: int
     ef_construction: int
     labelled: bool
+    originals: bool
     generation: int
     base: str
     extractor: str
@@ -78,6 +79,7 @@ class CatalogueMeta:
     m: int
     ef_construction: int
     labelled: bool
+    originals: bool
     created_at: str
     generation: int
 
@@ -137,3 +139,13 @@ def kept_generations(connection: sqlite3.Connection) -> list[Generation]:
     """Return the generations that are kept, the newest first."""
     rows = connection.execute("SELECT facts FROM generations ORDER BY generation DESC").fetchall()
     return [_GENERATION.validate_json(facts) for (facts,) in rows]
+
+
+def generation_before(connection: sqlite3.Connection, current: Generation) -> Generation | None:
+    """Return the generation that was kept when ``current`` took its place, if there was one."""
+    return next((one for one in kept_generations(connection) if one.generation != current.generation), None)
+
+
+def slot_of(extractor: str) -> int:
+    """Return which of two places an extractor's folder stands for, by its name: a migration leads to the other one."""
+    return 1 if extractor.startswith(f"{EXTRACTOR}-1-") else 0

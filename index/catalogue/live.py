@@ -20,6 +20,7 @@ from unicodedata import normalize
 import numpy as np
 
 from index.catalogue.database import Reading, begin, open_database
+from index.catalogue.files import write_original
 from index.catalogue.generation import CatalogueMeta, Generation, read_generation
 from index.catalogue.rows import (
     Entry,
@@ -74,7 +75,7 @@ class LiveWriter:
         """
         texts = [check_entry(entry.key, entry.metadata) for entry in entries]
         with self._transaction() as connection:
-            _, generation = self._read()
+            meta, generation = self._read()
             if generation.fingerprint != fingerprint:
                 raise CatalogueMismatch(
                     f"{self.folder} has vectors of {generation.model} ({generation.fingerprint[:12]}), not of the extractor "
@@ -87,6 +88,8 @@ class LiveWriter:
                 there = ids_of_keys(connection, [entry.key]).get(entry.key)
                 if there is not None:
                     delete_items(connection, [there])
+                if meta.originals and entry.original is not None:
+                    write_original(self.folder, entry.sha256, entry.original)
                 added.append(Added(insert_entry(connection, entry, text, now()), there))
             if also:
                 also(connection, added)
@@ -127,6 +130,11 @@ class LiveWriter:
             if also:
                 also(connection, found)
         return found
+
+    def keeps_originals(self) -> bool:
+        """Return whether the catalogue keeps the pictures' own files."""
+        with self._lock:
+            return self._read()[0].originals
 
     def sources(self) -> dict[str, tuple[int, int]]:
         """Return the size and modification time of every item's file, by key."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import fcntl
 import json
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,12 +20,18 @@ from numpy.typing import NDArray
 
 from index.catalogue.base import Base
 from index.catalogue.database import Reading, begin, open_database
-from index.catalogue.files import BASE, MERGE_LOCK, base_file, base_files, flush_folder, hash_file
-from index.catalogue.generation import Generation, kept_generations, read_generation, write_generation
+from index.catalogue.files import BASE, EXTRACTOR, MERGE_LOCK, ORIGINALS, base_file, base_files, flush_folder, hash_file
+from index.catalogue.generation import (
+    Generation,
+    generation_before,
+    kept_generations,
+    read_generation,
+    write_generation,
+)
 from index.catalogue.rows import insert_vector, now, select_in
 from index.columns.build import TableBuilder
 from index.columns.file import write_columns
-from index.errors import CatalogueBusy, DamagedIndex, EmptyCatalogue, NothingToRollBack
+from index.errors import CatalogueBusy, CatalogueMismatch, DamagedIndex, EmptyCatalogue, NothingToRollBack
 from index.hnsw.build import build_hnsw
 from index.hnsw.codes import build_codes
 from index.hnsw.file import open_hnsw_file
@@ -58,7 +65,7 @@ def merge_catalogue(folder: Path, progress: Progress = lambda *_: None) -> Gener
         if not _is_behind(connection, current):
             return current
         following = replace(
-            current, generation=current.generation + 1, base=_unused_base(folder, current.generation + 1)
+            current, generation=current.generation + 1, base=unused_base(folder, current.generation + 1)
         )
         made = build_generation(folder, connection, following, meta.metric, base, progress)
         with begin(connection):
@@ -80,8 +87,9 @@ def build_generation(
     metric: Metric,
     base: Base | None,
     progress: Progress,
+    vectors: str = "vectors",
 ) -> Generation:
-    """Write the files of a ``planned`` generation, from the vectors of ``base`` and of the database; return it whole."""
+    """Write the files of a ``planned`` generation, from the vectors of ``base`` and of a table; return it whole."""
     database = Reading(connection)
     with database.snapshot():  # one state of the items; what comes later is ahead of this generation
         ids = database.numbers("SELECT id FROM items ORDER BY id")
@@ -98,7 +106,9 @@ def build_generation(
         progress("index", done, len(ids))
 
     progress("index", 0, len(ids))
-    build_hnsw(path, _vectors(connection, ids, base, planned.dim), len(ids), planned.dim, metric, progress=advance)
+    build_hnsw(
+        path, _vectors(connection, ids, base, planned.dim, vectors), len(ids), planned.dim, metric, progress=advance
+    )
     try:
         file = open_hnsw_file(path, planned.dim)
         build_codes(folder / base_files(planned.base)[1], file, metric)
@@ -119,7 +129,7 @@ def build_generation(
 
 
 def _vectors(
-    connection: sqlite3.Connection, ids: NDArray[np.int64], base: Base | None, dim: int
+    connection: sqlite3.Connection, ids: NDArray[np.int64], base: Base | None, dim: int, table: str
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     """Yield chunks of labels and vectors in the order of ids; items that were removed meanwhile are left out."""
     for at in range(0, len(ids), CHUNK):
@@ -131,7 +141,7 @@ def _vectors(
             there = rows >= 0
             vectors[there] = base.index.vectors()[rows[there]]
         sought = part[~there].tolist()
-        for item_id, vector in select_in(connection, "SELECT id, vector FROM vectors WHERE id IN ({})", sought):
+        for item_id, vector in select_in(connection, f"SELECT id, vector FROM {table} WHERE id IN ({{}})", sought):
             place = int(np.searchsorted(part, item_id))
             vectors[place], there[place] = np.frombuffer(vector, np.float32), True
         yield part[there], vectors[there]
@@ -155,9 +165,13 @@ def rollback_catalogue(folder: Path) -> Generation:
     """
     with merge_lock(folder), closing(open_database(folder, writable=True)) as connection:
         meta, current = read_generation(Reading(connection), folder)
-        before = next((one for one in kept_generations(connection) if one.generation != current.generation), None)
+        before = generation_before(connection, current)
         if before is None:
             raise NothingToRollBack(f"{folder} has no generation before {current.generation}; nothing was merged yet")
+        if before.fingerprint != current.fingerprint:
+            raise CatalogueMismatch(
+                f"the generation before has vectors of {before.model}; items need to be embedded by it"
+            )
         Base(folder, before, meta.metric)  # which must be sound
         base = Base(folder, current, meta.metric)
         with begin(connection):
@@ -180,6 +194,7 @@ def restore_vectors(connection: sqlite3.Connection, base: Base, before: Generati
 def prune(folder: Path, connection: sqlite3.Connection, current: Generation) -> None:
     """Drop what a new generation has made superfluous: vectors that its index has, and the files of older generations."""
     remove_old_files(folder, connection)
+    remove_old_originals(folder, connection)
     while True:
         with begin(connection):
             done = connection.execute(
@@ -192,14 +207,28 @@ def prune(folder: Path, connection: sqlite3.Connection, current: Generation) -> 
 
 def remove_old_files(folder: Path, connection: sqlite3.Connection) -> None:
     """Remove the files of generations that are not kept, and of merges that were broken off."""
-    kept = {name for one in kept_generations(connection) for name in base_files(one.base)}
-    for path in folder.glob(f"{BASE}*"):
+    generations = kept_generations(connection)
+    kept = {name for one in generations for name in (*base_files(one.base), one.extractor)}
+    for path in (*folder.glob(f"{BASE}*"), *folder.glob(f"{EXTRACTOR}*")):
         if path.name not in kept:
-            with suppress(OSError):
-                path.unlink()
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def _unused_base(folder: Path, number: int) -> str:
+def remove_old_originals(folder: Path, connection: sqlite3.Connection) -> None:
+    """Remove the files of pictures that are items no more; writers wait, so that none is about to become one again."""
+    paths = {path.name: path for path in folder.glob(f"{ORIGINALS}/??/*")}
+    names = list(paths)
+    for at in range(0, len(names), CHUNK):
+        part = names[at : at + CHUNK]
+        with begin(connection):
+            there = {sha for (sha,) in select_in(connection, "SELECT sha256 FROM items WHERE sha256 IN ({})", part)}
+            for name in part:
+                if name not in there:
+                    paths[name].unlink(missing_ok=True)
+
+
+def unused_base(folder: Path, number: int) -> str:
+    """Return the name of an index file for a generation that no other has."""
     while (folder / base_file(number)).exists():  # of a generation that a rollback has gone back to
         number += 1
     return base_file(number)

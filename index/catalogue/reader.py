@@ -81,6 +81,7 @@ class Catalogue:
             m=meta.m,
             ef_construction=meta.ef_construction,
             labelled=meta.labelled,
+            originals=meta.originals,
             generation=generation.generation,
             base=generation.base,
             extractor=generation.extractor,

@@ -28,7 +28,7 @@ class Entry:
     """One picture on its way into a catalogue: the seam between model and index, and what resuming needs.
 
     ``source`` is the path or URL that it was read from, ``source_size`` its bytes, ``source_mtime_ns`` a number that changes
-    with them.
+    with them. ``original`` is its whole file, where the catalogue is to keep it.
     """
 
     key: str
@@ -39,6 +39,7 @@ class Entry:
     source_size: int
     source_mtime_ns: int
     source: str = ""
+    original: bytes | None = None
 
 
 def checksum_item(key: object, *facts: object) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.catalogue.database import COUNTED, Reading, open_database
-from index.catalogue.files import base_files, hash_file
+from index.catalogue.files import base_files, hash_file, original_file
 from index.catalogue.generation import Generation, read_generation
 from index.catalogue.rows import ITEM, PART, checksum_bytes, checksum_item, checksum_text
 from index.columns.build import TableBuilder
@@ -35,6 +35,7 @@ def verify_catalogue(folder: Path, progress: Progress = lambda *_: None) -> Iter
         with database.snapshot():
             meta, generation = read_generation(database, folder)
             yield from _check_files(folder, generation.files, progress)
+            yield from _check_originals(folder, database if meta.originals else None)
             faults = list(check_database(database, generation))
             yield from (f"catalogue.sqlite: {fault}" for fault in faults)
             yield from _check_generation(folder, generation, meta.metric, database, progress)
@@ -79,6 +80,18 @@ def _check_files(folder: Path, files: dict[str, str], progress: Progress) -> Ite
             yield f"{name}: the file has changed since the build (SHA-256 {found[:12]}, not {digest[:12]})"
         done += sizes[name]
         progress("hash", done, sum(sizes.values()))
+
+
+def _check_originals(folder: Path, database: Reading | None) -> Iterator[str]:
+    """Check the pictures' own files, where they are kept."""
+    if database is None:
+        return
+    for (sha256,) in database.query("SELECT DISTINCT sha256 FROM items"):
+        path = original_file(folder, sha256)
+        if not path.is_file():
+            yield f"{path.relative_to(folder)}: the file is missing"
+        elif hash_file(path) != sha256:
+            yield f"{path.relative_to(folder)}: the file has changed since it was added"
 
 
 def check_database(database: Reading, generation: Generation) -> Iterator[str]:

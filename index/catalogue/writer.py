@@ -27,6 +27,8 @@ from index.catalogue.files import (
     flush_folder,
     hash_file,
     hash_files,
+    original_file,
+    write_original,
 )
 from index.catalogue.generation import Generation, read_generation, write_generation
 from index.catalogue.merge import Progress, build_generation, prune
@@ -68,6 +70,8 @@ class CatalogueWriter:
         with begin(self._connection):
             delete_items(self._connection, ids_of_keys(self._connection, [entry.key for entry in entries]).values())
             for entry in entries:
+                if entry.original is not None:
+                    write_original(self.partial, entry.sha256, entry.original)
                 insert_entry(self._connection, entry, encode_metadata(entry.metadata), now())
 
     def take_over(self, files: dict[str, tuple[int, int]]) -> set[str]:
@@ -81,7 +85,7 @@ class CatalogueWriter:
         with suppress(VectorIndexError), closing(open_database(self.folder)) as database:
             made, ours = read_meta(Reading(database), self.folder), read_meta(Reading(self._connection), self.folder)
             meta, generation = read_generation(Reading(database), self.folder)
-            alike = all(made.get(name) == ours[name] for name in ("metric", "labelled", "reader"))
+            alike = all(made.get(name) == ours[name] for name in ("metric", "labelled", "originals", "reader"))
             alike &= generation.fingerprint == ours["fingerprint"]
             sound = alike and hash_file(self.folder / generation.base) == generation.files.get(generation.base)
             if sound and not any(check_database(Reading(database), generation)):
@@ -99,6 +103,8 @@ class CatalogueWriter:
                 vector = old.vectors(np.array([item_id]))[0] if blob is None else np.frombuffer(blob, np.float32)
                 entry = Entry(key, vector, {}, sha256, thumbnail, size, mtime, source)
                 insert_entry(self._connection, entry, metadata, added_at)
+                if (original := original_file(self.folder, sha256)).is_file():
+                    write_original(self.partial, sha256, original.read_bytes())
                 yield key
 
     def describe(self, keys: Sequence[str], describe: Callable[[str, dict[str, Any]], dict[str, Any]]) -> None:
@@ -163,19 +169,21 @@ def start_catalogue(
     dim: int,
     metric: Metric = "cosine",
     labelled: bool = False,
+    originals: bool = False,
     reader: int = 0,
     overwrite: bool = False,
 ) -> CatalogueWriter:
     """Begin a catalogue that will be ``folder``, or go on with one that was broken off there.
 
-    ``reader`` is the version of what made the entries of the pictures: those of different ones are not mixed.
+    ``originals``: whether it keeps the pictures' own files. ``reader`` is the version of what made the entries of the
+    pictures: those of different ones are not mixed.
 
     Raises CatalogueExists when ``folder`` is there and may not be overwritten (or is not a catalogue), and
     CatalogueMismatch when the broken-off build used another extractor, metric or labels.
     """
     check_place(folder, overwrite=overwrite)
     partial = folder.with_name(folder.name + ".partial")
-    connection = _resume(partial, model, fingerprint, dim, metric, labelled, reader)
+    connection = _resume(partial, model, fingerprint, dim, metric, labelled, originals, reader)
     if connection is None:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -188,6 +196,7 @@ def start_catalogue(
             "m": M,
             "ef_construction": EF_CONSTRUCTION,
             "labelled": labelled,
+            "originals": originals,
             "reader": reader,
             "created_at": now(),
         }
@@ -196,7 +205,7 @@ def start_catalogue(
 
 
 def _resume(
-    partial: Path, model: str, fingerprint: str, dim: int, metric: Metric, labelled: bool, reader: int
+    partial: Path, model: str, fingerprint: str, dim: int, metric: Metric, labelled: bool, originals: bool, reader: int
 ) -> sqlite3.Connection | None:
     """Return the database of a broken-off build, ready to go on with, or None where there is nothing to go on with."""
     if not (partial / DATABASE).is_file():
@@ -211,7 +220,8 @@ def _resume(
         connection.execute("BEGIN IMMEDIATE").connection.rollback()
         found = read_meta(Reading(connection), partial)
         begun = connection.execute("SELECT count(*) FROM items").fetchone()[0]
-        if not begun or (found.get("reader"), found["format_version"]) != (reader, FORMAT_VERSION):
+        kind = [found.get(name) for name in ("reader", "format_version", "originals")]
+        if not begun or kind != [reader, FORMAT_VERSION, originals]:
             connection.close()  # nothing would be lost by starting over, or it is of an older version
             return None
         if found["metric"] != metric:
