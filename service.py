@@ -12,7 +12,7 @@ from server.runtime.extractor import HTTP_SERVICE, Extractor  # isort: skip
 import bentoml
 from starlette.exceptions import HTTPException
 
-from index import DamagedIndex, VectorIndexError
+from index import CatalogueMismatch, DamagedIndex, VectorIndexError
 from ingest import NewPicture
 from model import ImageTooLarge, ModelError
 from search import ItemQuery, QueryInput, SearchEngine
@@ -74,8 +74,9 @@ class ImageSearch:
         begin_serving()
 
     @bentoml.on_startup
-    async def run_jobs(self) -> None:
-        """Go on with jobs, from before a restart too."""
+    async def begin_work(self) -> None:
+        """Follow what the catalogue becomes, and go on with jobs, from before a restart too."""
+        self._following = asyncio.get_running_loop().create_task(self._opener.follow())
         if SETTINGS.writable:
             self._jobs.start()
 
@@ -160,7 +161,12 @@ class ImageSearch:
             self._jobs.wake()
             return answer
         pictures = await asyncio.gather(*map(self._to_picture, given))
-        return await editor.add([one.key for one in given], pictures, repeatable(ctx.request, _asked(given)))
+        keys, request = [one.key for one in given], repeatable(ctx.request, _asked(given))
+        try:
+            return await editor.add(keys, pictures, request)
+        except CatalogueMismatch:  # the catalogue has got another model meanwhile
+            await self._opener.renewed()
+            return await self._editor.add(keys, pictures, request)
 
     @serve_route(JOBS_GET, SETTINGS.timeout)
     async def get_job(self, ctx: bentoml.Context) -> JobAnswer:

@@ -35,7 +35,7 @@ class PageParts:
     search: Callable[[bytes, int], Awaitable[PageAnswer]]
     more_like: Callable[[int, int], Awaitable[PageAnswer]]
     thumbnail: Callable[[int], Awaitable[bytes | None]]
-    about: str
+    about: Callable[[], str]
     k: int
     max_k: int
     max_bytes: int

@@ -75,7 +75,9 @@ def build_page(parts: PageParts) -> gr.Blocks:
 
     # Uploads, and the thumbnails that Gradio writes out to show them, are gone from the disk an hour later.
     with gr.Blocks(title="BentoLens", analytics_enabled=False, delete_cache=(600, 3600)) as page:
-        gr.Markdown(f"# BentoLens\nFind the pictures that look like yours, among {parts.about}.", elem_id="head")
+        gr.Markdown(
+            lambda: f"# BentoLens\nFind the pictures that look like yours, among {parts.about()}.", elem_id="head"
+        )
         with gr.Row():
             with gr.Column(scale=1, min_width=280):
                 picture = gr.Image(

@@ -4,7 +4,7 @@ from index.backend import DEFAULT_EF, Capability, Counts, IndexBackend, Neighbou
 from index.catalogue.backup import backup_catalogue, restore_catalogue
 from index.catalogue.facets import Facet, count_facets
 from index.catalogue.files import check_place, original_file
-from index.catalogue.generation import CatalogueInfo, Generation
+from index.catalogue.generation import CatalogueInfo, Generation, current_extractor, slot_of
 from index.catalogue.jobs import Job, JobItem, JobQueue, JobTaken, NewJobItem, finish_items
 from index.catalogue.live import Added, Also, Answer, LiveWriter, check_entry
 from index.catalogue.merge import merge_catalogue, rollback_catalogue
@@ -108,6 +108,7 @@ __all__ = [
     "check_entry",
     "check_place",
     "count_facets",
+    "current_extractor",
     "finish_items",
     "load_kernel_later",
     "merge_catalogue",
@@ -123,6 +124,7 @@ __all__ = [
     "restore_catalogue",
     "rollback_catalogue",
     "search_exact",
+    "slot_of",
     "start_catalogue",
     "start_going_back",
     "start_migration",

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from index import DEFAULT_EF, Catalogue, Facet, Item, Selection, count_facets, open_catalogue
+from index import DEFAULT_EF, Catalogue, CatalogueInfo, Facet, Item, Selection, count_facets, open_catalogue
 from model import ExtractorCard, ImageError, Limits, Preprocessing, read_card, read_picture
 from search.embedding_cache import CacheCounts, Computed, EmbeddingCache
 from search.errors import ItemNotFound
@@ -99,7 +99,7 @@ class SearchEngine:
         with self._lookups.admit(items) as admitted:
             queries, timings = await self._to_queries(inputs)
             begun = time.perf_counter()
-            results = await asyncio.to_thread(self._find, queries, k, allowed)
+            results, generation = await asyncio.to_thread(self._find, queries, k, allowed)
             timings = {**filtered, **timings, "search": milliseconds_since(begun)}
             admitted.finished = items
         if self._on_result and where is None:
@@ -107,8 +107,16 @@ class SearchEngine:
                 if isinstance(query, Query) and isinstance(found, Found):
                     self._on_result(query.vector, [hit.score for hit in found.hits], k, query.exclude_id)
         hint = None if allowed is None or len(allowed) else await asyncio.to_thread(self._catalogue.hint, where)
-        info = self._catalogue.info
-        return SearchResult(results, info.generation, info.model, timings, hint)
+        return SearchResult(results, generation, self._card.model, timings, hint)
+
+    def info(self) -> CatalogueInfo:
+        """Return what the catalogue says of itself now. Raises DamagedIndex."""
+        return self._catalogue.info
+
+    @property
+    def superseded(self) -> bool:
+        """Whether the catalogue has vectors of another extractor now, which an engine of its own is needed for."""
+        return self._catalogue.superseded
 
     async def fault(self) -> str | None:
         """Return why the catalogue cannot be searched any more, or None."""
@@ -152,13 +160,17 @@ class SearchEngine:
         """Return items' thumbnails as JPEG bytes, or None for an item that is not there."""
         return await asyncio.to_thread(lambda: [self._catalogue.thumbnail(one) for one in ids])
 
-    def _find(self, queries: Sequence[Query | Exception], k: int, allowed: Selection | None) -> list[Found | Exception]:
+    def _find(
+        self, queries: Sequence[Query | Exception], k: int, allowed: Selection | None
+    ) -> tuple[list[Found | Exception], int]:
+        """Return what becomes of queries, and the generation that all hits are of."""
         ready = [query for query in queries if isinstance(query, Query)]
         if not ready:
-            return merge_errors(queries, [])
+            return merge_errors(queries, []), self._catalogue.info.generation
         vectors, excluded = np.stack([query.vector for query in ready]), [query.exclude_id for query in ready]
-        hits = self._catalogue.search(vectors, k, ef=self._ef, allowed=allowed, without=excluded)
-        return merge_errors(queries, [Found(some, one.batch_size) for some, one in zip(hits, ready, strict=True)])
+        hits, generation = self._catalogue.search_one_generation(vectors, k, self._ef, allowed, excluded)
+        found = [Found(some, one.batch_size) for some, one in zip(hits, ready, strict=True)]
+        return merge_errors(queries, found), generation
 
     async def _to_queries(self, inputs: Sequence[QueryInput]) -> tuple[list[Query | Exception], dict[str, float]]:
         ids = [one.id for one in inputs if isinstance(one, ItemQuery)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -10,9 +11,9 @@ from typing import Any
 from starlette.applications import Starlette
 
 from demo import LazyPage
-from index import CatalogueNotFound, VectorIndexError, load_kernel_later
+from index import CatalogueInfo, CatalogueNotFound, VectorIndexError, load_kernel_later, slot_of
 from model import Limits, ModelError, Room
-from search import Embedder, SearchEngine, open_catalogue_with_extractor
+from search import SearchEngine, open_catalogue_with_extractor
 from server.api.demo_adapter import DemoAdapter
 from server.api.openapi import describe
 from server.api.routes import DEMO
@@ -28,6 +29,7 @@ from server.gateway import (
     UrlFetcher,
 )
 from server.runtime.bootstrap import SETTINGS, catalogue_folder
+from server.runtime.extractor_client import ExtractorClient
 from server.runtime.process import (
     finish_startup,
     is_worker,
@@ -61,12 +63,15 @@ BODY_BUDGET = BodyBudget(
     max(SETTINGS.max_request_bytes, SETTINGS.max_held_bytes // SETTINGS.workers), metrics.REQUEST_BODY_BYTES
 )
 REOPEN_SECONDS = 5.0
+FOLLOW_SECONDS = 0.5  # between looks at what the catalogue has become
+RENEW_SECONDS = 20.0  # for which a request waits for a new model
 KERNEL_SECONDS = 1.0  # after the start, when the first request has its answer and the page is not yet asked for
 
 
-def build_engine(embedder: Embedder) -> tuple[SearchEngine, CatalogueEditor]:
+def build_engine(client: ExtractorClient) -> tuple[SearchEngine, CatalogueEditor]:
     """Open the catalogue and make its search engine, what changes it, the page over it, and the metrics of all."""
     catalogue, card = open_catalogue_with_extractor(catalogue_folder())
+    embedder = client.of(card, slot_of(catalogue.info.extractor))
     limits = Limits(SETTINGS.max_bytes, SETTINGS.max_pixels, Room(SETTINGS.max_pixels))
     admission = QueueAdmission(SETTINGS.max_queue_seconds, "pictures", metrics.IN_FLIGHT)
     engine = SearchEngine(
@@ -82,9 +87,6 @@ def build_engine(embedder: Embedder) -> tuple[SearchEngine, CatalogueEditor]:
         on_embed=metrics.count_embeddings,
         on_result=RecallMonitor(catalogue.search_exactly, SETTINGS.recall_share).offer,
     )
-    PAGE.connect(DemoAdapter(engine, catalogue.info, SETTINGS).parts)
-    metrics.GENERATION.set(catalogue.info.generation)
-    metrics.ITEMS.set(catalogue.info.count)
     editor = CatalogueEditor(
         catalogue.folder,
         card,
@@ -101,8 +103,8 @@ def build_engine(embedder: Embedder) -> tuple[SearchEngine, CatalogueEditor]:
 class EngineOpener:
     """Opens the search engine, again after some seconds where it could not: a worker that dies could not say why."""
 
-    def __init__(self, embedder: Embedder) -> None:
-        self._embedder = embedder
+    def __init__(self, client: ExtractorClient) -> None:
+        self._client = client
         self._engine: tuple[SearchEngine, CatalogueEditor] | None = None
         self._error: Exception | None = None
         self._next_try = 0.0
@@ -117,14 +119,48 @@ class EngineOpener:
             raise self._error
         return self._engine
 
+    async def follow(self) -> None:
+        """Keep the metrics, and once the catalogue has another model open it, and then an engine for it; for ever."""
+        while True:
+            await asyncio.sleep(FOLLOW_SECONDS)
+            try:
+                await self._follow()
+            except (VectorIndexError, ModelError, OSError):
+                continue  # which requests and /readyz tell
+            except Exception:
+                log.exception("the catalogue cannot be followed")
+
+    async def renewed(self) -> None:
+        """Return once the engine is of the extractor that the catalogue has, or after a while."""
+        until = time.monotonic() + RENEW_SECONDS
+        while time.monotonic() < until and self.get()[0].superseded:
+            await asyncio.sleep(FOLLOW_SECONDS / 5)
+
+    async def _follow(self) -> None:
+        engine, _ = self.get()
+        _publish(await asyncio.to_thread(engine.info))
+        if engine.superseded:
+            if reason := await self._client.prepare():
+                log.error("the catalogue's new model cannot be used: %s", reason)
+                return
+            await asyncio.to_thread(self._try)
+            log.info("the catalogue has the vectors of %s now", engine.info().model)
+
     def _try(self) -> None:
         self._next_try = time.monotonic() + REOPEN_SECONDS
         try:
-            self._engine = build_engine(self._embedder)
+            self._engine = build_engine(self._client)
+            _publish(self._engine[0].info())
+            PAGE.connect(DemoAdapter(lambda: self.get()[0], SETTINGS).parts)
         except (VectorIndexError, ModelError, OSError) as error:
             if str(error) != str(self._error):
                 log.error("the catalogue cannot be served: %s", error)
             self._error = error if not isinstance(error, OSError) else CatalogueNotFound(str(error))
+
+
+def _publish(info: CatalogueInfo) -> None:
+    metrics.GENERATION.set(info.generation)
+    metrics.ITEMS.set(info.count)
 
 
 def build_fetcher() -> UrlFetcher:

@@ -23,6 +23,9 @@ TRIES = 5  # to open a generation whose files another one's merge takes away mea
 class CatalogueFollower:
     """Has the newest snapshot of the catalogue in ``folder``; safe to ask from many threads at once.
 
+    It stays with the extractor that the catalogue had: vectors of another one are for whoever opens the catalogue anew.
+    ``superseded`` says that there are some.
+
     Raises CatalogueNotFound, CatalogueMismatch or DamagedIndex when it cannot be opened.
     """
 
@@ -32,6 +35,7 @@ class CatalogueFollower:
         self._lock = threading.Lock()
         read_meta(database, folder)  # the first to notice what is no database
         self._version = self._data_version()
+        self.superseded = False
         self.meta, self._snapshot = self._open()
 
     def current(self) -> Snapshot:
@@ -70,6 +74,10 @@ class CatalogueFollower:
             ((number,),) = self._database.query("SELECT value FROM meta WHERE name = 'generation'")
             if json.loads(number) == old.generation.generation:
                 return self._caught_up(old)
+            _, generation = read_generation(self._database, self._folder)
+            if self.superseded or generation.fingerprint != old.generation.fingerprint:
+                self.superseded = True
+                return old
         self.meta, snapshot = self._open()
         return snapshot
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from index.catalogue.database import Reading, read_meta
+from index.catalogue.database import Reading, open_database, read_meta
 from index.catalogue.files import DATABASE, EXTRACTOR, FORMAT_VERSION
 from index.catalogue.rows import checksum_text
 from index.errors import CatalogueMismatch, CatalogueNotFound, DamagedIndex
@@ -149,3 +150,9 @@ def generation_before(connection: sqlite3.Connection, current: Generation) -> Ge
 def slot_of(extractor: str) -> int:
     """Return which of two places an extractor's folder stands for, by its name: a migration leads to the other one."""
     return 1 if extractor.startswith(f"{EXTRACTOR}-1-") else 0
+
+
+def current_extractor(folder: Path) -> str:
+    """Return the name of the extractor's folder in the catalogue ``folder``. Raises as read_generation does."""
+    with closing(open_database(folder)) as connection:
+        return read_generation(Reading(connection), folder)[1].extractor

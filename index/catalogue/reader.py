@@ -68,6 +68,12 @@ class Catalogue:
         return self._follower.current()
 
     @property
+    def superseded(self) -> bool:
+        """Whether another extractor made the vectors that the catalogue has now: this one shows it as it was before."""
+        self.snapshot()
+        return self._follower.superseded
+
+    @property
     def info(self) -> CatalogueInfo:
         """What the catalogue says of itself now."""
         snapshot, meta = self.snapshot(), self._follower.meta
@@ -167,6 +173,17 @@ class Catalogue:
         ``without`` names for each query an item that is not to be its hit. Raises DimensionMismatch for queries of another
         length, DamagedIndex when the index file is broken.
         """
+        return self.search_one_generation(vectors, k, ef, allowed, without)[0]
+
+    def search_one_generation(
+        self,
+        vectors: NDArray[np.float32],
+        k: int,
+        ef: int,
+        allowed: Selection | None,
+        without: Sequence[int | None],
+    ) -> tuple[list[list[Hit]], int]:
+        """Search as ``search`` does, and return the generation too that all hits are of."""
         excluded = list(without) or [None] * len(vectors)
         more = int(any(item is not None for item in excluded))
         for _ in range(TRIES):
@@ -179,7 +196,8 @@ class Catalogue:
             items = self.items(list(wanted))
             if len(items) == len(wanted) or allowed is not None:
                 break  # else some were removed meanwhile, and there are others
-        return [[Hit(items[label], score) for label, score in pairs if label in items] for pairs in kept]
+        hits = [[Hit(items[label], score) for label, score in pairs if label in items] for pairs in kept]
+        return hits, snapshot.generation.generation
 
     def search_exactly(self, vectors: NDArray[np.float32], k: int) -> list[list[tuple[int, float]]]:
         """Return the true ``k`` nearest of each query, by comparing with every vector: pairs of item id and score."""

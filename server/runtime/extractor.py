@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 from server.runtime.bootstrap import PACKED, SETTINGS, TRACING, TRAFFIC, catalogue_folder
 
@@ -15,17 +16,20 @@ import numpy as np
 from bentoml.exceptions import ServiceUnavailable
 
 from model import Engine, ModelError, open_verified_engine
+from server.runtime.engine_slots import EngineSlots, open_current
 from server.runtime.process import argument, forget_shared_folder, is_worker, shared_folder
 
 HTTP_SERVICE = "ImageSearch"
 log = logging.getLogger("bentoml.bentolens")
 
 
-def _open_early() -> Future[Engine]:
+def _open(folder: Path) -> Engine:
+    return open_verified_engine(folder, SETTINGS.engine, max(1, SETTINGS.threads // SETTINGS.extractor_workers))
+
+
+def _open_early() -> Future[tuple[str, Engine]]:
     """Open the engine while this process, as BentoML's worker, still imports: compiling a graph needs no GIL."""
-    threads = max(1, SETTINGS.threads // SETTINGS.extractor_workers)
-    opener = ThreadPoolExecutor(1, thread_name_prefix="open")
-    return opener.submit(open_verified_engine, catalogue_folder() / "extractor", SETTINGS.engine, threads)
+    return ThreadPoolExecutor(1, thread_name_prefix="open").submit(open_current, catalogue_folder(), _open)
 
 
 @functools.cache
@@ -76,8 +80,14 @@ else:
 
 
 def row_type(dim: int) -> np.dtype[np.void]:
-    """Return the type of a row of the Extractor's answer: a picture's vector, its batch's size, the network's time."""
-    return np.dtype([("vector", np.float32, (dim,)), ("batch_size", np.int32), ("network_ms", np.float32)])
+    """Return the type of a row of the Extractor's answer: a picture's vector, its batch's size, the network's time, and the
+    fingerprint of the extractor."""
+    return np.dtype(
+        [
+            *(("vector", np.float32, (dim,)), ("batch_size", np.int32), ("network_ms", np.float32)),
+            ("fingerprint", "S64"),
+        ]
+    )
 
 
 # A line for each call in the log would repeat the HTTP service's line.
@@ -93,7 +103,7 @@ class Extractor:
     def __init__(self) -> None:
         self._fault = ""
         try:
-            self._engine = (_EARLY or _open_early()).result()
+            self._slots = EngineSlots(catalogue_folder(), _open, _EARLY or _open_early())
         except ModelError as error:  # in /readyz and in every answer, which a process that dies could not give
             self._fault = str(error)
             log.error("%s", error)
@@ -105,15 +115,38 @@ class Extractor:
     # What the dispatcher expects to miss max_latency_ms it drops with a bare 503; admission has refused what is too much.
     @bentoml.api(batchable=True, max_batch_size=SETTINGS.max_batch, max_latency_ms=SETTINGS.timeout * 1000)
     def embed(self, pixels: np.ndarray) -> np.ndarray:
-        """Embed uint8 pixels [n, height, width, 3]; an array [n] of ``row_type``."""
+        """Embed uint8 pixels [n, height, width, 3] by the extractor of slot 0; an array [n] of ``row_type``."""
+        return self._embed(0, pixels)
+
+    @bentoml.api(batchable=True, max_batch_size=SETTINGS.max_batch, max_latency_ms=SETTINGS.timeout * 1000)
+    def embed_by_other(self, pixels: np.ndarray) -> np.ndarray:
+        """Embed pixels by the extractor of slot 1, to which a migration has led."""
+        return self._embed(1, pixels)
+
+    @bentoml.api
+    def prepare(self) -> str:
+        """Open the engine of the extractor that the catalogue has now; return why it cannot be used, or nothing."""
+        try:
+            self._slots.prepare()
+        except ModelError as error:
+            log.error("%s", error)
+            return str(error)
+        return ""
+
+    def _embed(self, slot: int, pixels: np.ndarray) -> np.ndarray:
         if self._fault:
             raise ServiceUnavailable(self._fault)
+        try:
+            engine = self._slots.get(slot)
+        except (ModelError, KeyError) as error:
+            raise ServiceUnavailable(f"the model of the catalogue cannot be opened ({error})") from None
         begun = time.perf_counter()
-        vectors = self._engine.embed(pixels)
+        vectors = engine.embed(pixels)
         rows = np.empty(len(pixels), row_type(vectors.shape[1]))
         rows["vector"] = vectors
         rows["batch_size"] = len(pixels)
         rows["network_ms"] = (time.perf_counter() - begun) * 1000
+        rows["fingerprint"] = engine.card.fingerprint.encode()
         return rows
 
     @bentoml.api

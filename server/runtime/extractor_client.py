@@ -12,11 +12,13 @@ import numpy as np
 from bentoml.exceptions import BentoMLException, ServiceUnavailable
 from numpy.typing import NDArray
 
+from model import ExtractorCard
 from search import EmbedderUnavailable, Embedding
 from server.runtime.patches.bentoml import keep_client_sessions
 from server.telemetry.metrics import BATCH_PICTURES, STEP_SECONDS
 
 PROBE_SECONDS = 5
+CHANGE_SECONDS, PAUSE_SECONDS = 10.0, 0.2  # for which a change of the model is waited for, and between looks
 ATTEMPTS = 2  # no call has a side effect, so a connection that was closed under a call is worth one more
 
 
@@ -32,12 +34,17 @@ class ExtractorClient:
         keep_client_sessions(call)
         return call
 
-    async def embed(self, pixels: NDArray[np.uint8]) -> list[Embedding]:
-        """Embed pictures, uint8 [n, height, width, 3], in order. Raises EmbedderUnavailable."""
+    def of(self, card: ExtractorCard, slot: int) -> ModelEmbedder:
+        """Return what embeds by the extractor with this card, which has a slot."""
+        return ModelEmbedder(self, card.fingerprint, slot)
+
+    async def rows(self, pixels: NDArray[np.uint8], slot: int) -> NDArray[np.void]:
+        """Embed pictures, uint8 [n, height, width, 3]; the rows that the Extractor gives. Raises EmbedderUnavailable."""
         import aiohttp  # slow, and of the processes that import this module only the HTTP service's calls
 
+        embed = self._call.embed_by_other if slot else self._call.embed
         try:
-            rows, seconds = await self._attempt(lambda: self._call.embed(pixels))
+            rows, seconds = await self._attempt(lambda: embed(pixels))
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
             raise EmbedderUnavailable("the feature extractor closed the connection") from error
         except (TimeoutError, aiohttp.ClientError, BentoMLException) as error:
@@ -45,9 +52,16 @@ class ExtractorClient:
             reason = await self.fault() if isinstance(error, ServiceUnavailable) else None
             raise EmbedderUnavailable(reason or "the feature extractor did not answer") from error
         _observe(seconds, rows)
-        return [
-            Embedding(vector, size) for vector, size in zip(rows["vector"], rows["batch_size"].tolist(), strict=True)
-        ]
+        return rows
+
+    async def prepare(self) -> str | None:
+        """Have the Extractor open the extractor that the catalogue has now; return why it cannot, or None."""
+        import aiohttp
+
+        try:
+            return (await self._attempt(lambda: self._call.prepare()))[0] or None
+        except (TimeoutError, aiohttp.ClientError, BentoMLException):
+            return "the feature extractor does not answer"
 
     async def fault(self) -> str | None:
         """Return why the Extractor cannot be used, or None."""
@@ -72,6 +86,29 @@ class ExtractorClient:
                 if attempt == ATTEMPTS:
                     raise
         raise AssertionError("unreachable")
+
+
+class ModelEmbedder:
+    """The embedder of one extractor: what another one has embedded, in the moments when the model changes, is asked anew."""
+
+    def __init__(self, client: ExtractorClient, fingerprint: str, slot: int) -> None:
+        self._client = client
+        self._fingerprint = fingerprint.encode()
+        self._slot = slot
+
+    async def embed(self, pixels: NDArray[np.uint8]) -> list[Embedding]:
+        """Embed pictures, uint8 [n, height, width, 3], in order. Raises EmbedderUnavailable."""
+        until = time.monotonic() + CHANGE_SECONDS
+        while True:
+            rows = await self._client.rows(pixels, self._slot)
+            if (rows["fingerprint"] == self._fingerprint).all():
+                break
+            if time.monotonic() > until:
+                raise EmbedderUnavailable("the feature extractor has another model than the catalogue")
+            await asyncio.sleep(PAUSE_SECONDS)
+        return [
+            Embedding(vector, size) for vector, size in zip(rows["vector"], rows["batch_size"].tolist(), strict=True)
+        ]
 
 
 def _observe(seconds: float, rows: NDArray[np.void]) -> None:

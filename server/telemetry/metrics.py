@@ -41,8 +41,8 @@ STEP_SECONDS = Histogram(
 BATCH_PICTURES = Histogram(
     "bentolens_batch_pictures", "For each picture, how many shared the network with it", buckets=BATCHES
 )
-GENERATION = Gauge("bentolens_generation", "The catalogue's generation", multiprocess_mode="max")
-ITEMS = Gauge("bentolens_items", "Items in the catalogue", multiprocess_mode="max")
+GENERATION = Gauge("bentolens_generation", "The catalogue's generation", multiprocess_mode="mostrecent")
+ITEMS = Gauge("bentolens_items", "Items in the catalogue", multiprocess_mode="mostrecent")
 RECALL = Gauge(
     "bentolens_recall_at_k",
     "Share of the true nearest that were found, over the last hundred queries answered again exactly",

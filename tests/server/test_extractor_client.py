@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from search import EmbedderUnavailable, Embedding
-from server.runtime.extractor_client import ExtractorClient
+from server.runtime.extractor_client import ExtractorClient, ModelEmbedder
 
 PIXELS = np.zeros((2, 4, 4, 3), np.uint8)
 
@@ -34,10 +34,19 @@ def answering(*outcomes: Any, faults: list[Exception] | None = None) -> Extracto
     return ExtractorClient(lambda: SimpleNamespace(to_async=SimpleNamespace(embed=embed, fault=fault)))
 
 
-ROWS = np.array(
-    [([0.6, 0.8], 3, 20), ([1, 0], 2, 20)],
-    [("vector", np.float32, (2,)), ("batch_size", np.int32), ("network_ms", np.float32)],
-)
+def rows_of(fingerprint: bytes) -> np.ndarray:
+    return np.array(
+        [([0.6, 0.8], 3, 20, fingerprint), ([1, 0], 2, 20, fingerprint)],
+        [*(("vector", np.float32, (2,)), ("batch_size", np.int32), ("network_ms", np.float32)), ("fingerprint", "S64")],
+    )
+
+
+OURS = b"5" * 64
+ROWS = rows_of(OURS)
+
+
+def embedded(client: ExtractorClient) -> list[Embedding]:
+    return asyncio.run(ModelEmbedder(client, OURS.decode(), 0).embed(PIXELS))
 
 
 def values(embeddings: list[Embedding]) -> list[object]:
@@ -45,15 +54,19 @@ def values(embeddings: list[Embedding]) -> list[object]:
 
 
 def test_each_picture_gets_its_vector_and_batch_size() -> None:
-    found = values(asyncio.run(answering(ROWS).embed(PIXELS)))
+    found = values(embedded(answering(ROWS)))
     assert found == [(pytest.approx([0.6, 0.8]), 3), ([1, 0], 2)]
+
+
+def test_what_another_model_has_embedded_is_asked_for_again() -> None:
+    assert len(embedded(answering(rows_of(b"0" * 64), ROWS))) == 2
 
 
 def test_a_connection_closed_under_a_call_is_tried_once_more() -> None:
     closed = aiohttp.ServerDisconnectedError()
-    assert len(asyncio.run(answering(closed, ROWS).embed(PIXELS))) == 2
+    assert len(embedded(answering(closed, ROWS))) == 2
     with pytest.raises(EmbedderUnavailable, match="closed the connection"):
-        asyncio.run(answering(closed, closed, ROWS).embed(PIXELS))
+        embedded(answering(closed, closed, ROWS))
 
 
 def test_a_connection_that_is_closed_does_not_make_it_unready() -> None:
@@ -68,4 +81,4 @@ def test_a_connection_that_is_closed_does_not_make_it_unready() -> None:
 )
 def test_an_extractor_that_does_not_answer_is_a_named_error(error: Exception) -> None:
     with pytest.raises(EmbedderUnavailable, match="did not answer"):
-        asyncio.run(answering(error, ROWS).embed(PIXELS))
+        embedded(answering(error, ROWS))
