@@ -51,7 +51,7 @@ class Settings(BaseModel):
     merge_items: int = Field(
         5000,
         ge=0,
-        description="changes beyond which a writable service that runs from a checkout merges them by itself; 0 for never",
+        description="changes beyond which a writable service merges them into the index by itself; 0 for never",
     )
     k: Positive = Field(10, description="hits for each query when the request names no k")
     max_k: Positive = Field(1000, description="the largest k a request may ask for")

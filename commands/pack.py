@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from contextlib import closing
 from pathlib import Path
 
 import click
 
 from commands.console import folder_argument, json_option, print_json
-from index import Catalogue
+from index import Catalogue, backup_catalogue
 from search import open_catalogue_with_extractor
 from settings import MODEL_NAME
 
@@ -40,7 +39,5 @@ def pack_catalogue(catalogue: Catalogue) -> str:
     info = catalogue.info
     labels = {"model": info.model, "items": str(info.count), "generation": str(info.generation)}
     with bentoml.models.create(MODEL_NAME, labels=labels) as packed:
-        target = Path(packed.path)
-        shutil.copytree(catalogue.folder, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.sqlite*"))
-        catalogue.copy_database(target)
+        backup_catalogue(catalogue.folder, Path(packed.path))
     return str(packed.tag)

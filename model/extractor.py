@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from model.card import ExtractorCard, Wanted, read_card
 from model.engines.base import Engine, EngineName, open_engine
-from model.errors import DamagedExtractor, FidelityError
+from model.errors import DamagedExtractor, EngineMissing, FidelityError
 from model.fidelity import open_verified_engine
 
 
@@ -61,11 +61,16 @@ def build_extractor(
     """Make the extractor of a timm model, held to its reference; imports torch. Its files go when the context ends.
 
     ``normalized``: embeddings of unit length, as the metric cosine needs. ``begun`` is where an earlier build may have left
-    the same extractor, which is taken if it proves to be whole. Raises UnknownModel, WeightsNotFound, WeightsMismatch, or
-    FidelityError when the precision asked for is not true to the model.
+    the same extractor, which is taken if it proves to be whole. Raises UnknownModel, WeightsNotFound, WeightsMismatch,
+    EngineMissing where there is no torch, or FidelityError when the precision asked for is not true to the model.
     """
-    from model.engines.torch import build_reference
-    from model.export import CALIBRATION, COMPARED, export
+    try:
+        from model.engines.torch import build_reference
+        from model.export import CALIBRATION, COMPARED, export
+    except ImportError as error:
+        raise EngineMissing(
+            f"making an extractor needs torch and timm ({error}); do it where make setup has run"
+        ) from None
 
     reference = build_reference(model, weights, normalized=normalized)
     with tempfile.TemporaryDirectory(prefix="extractor-") as temporary:

@@ -51,7 +51,8 @@ def _buildah(*arguments: str) -> str:
 def contained(catalogue: Path | None, settings: dict[str, str], *arguments: str) -> list[str]:
     """The command that runs the image with these settings, a catalogue mounted over the one in it, and these arguments."""
     user, _, group = image().user.partition(":")
-    mounts = ["--ro-bind", str(catalogue), "/catalogue"] if catalogue else []
+    bind = "--bind" if settings.get("LENS_WRITABLE") == "1" else "--ro-bind"
+    mounts = [bind, str(catalogue), "/catalogue"] if catalogue else []
     variables = [word for pair in (image().environment | settings).items() for word in ("--setenv", *pair)]
     # Root prepares the place, and becomes the image's user in it for good: in a user namespace of bubblewrap's own, that
     # user would be root under another name, and be let at root's files.

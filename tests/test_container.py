@@ -50,8 +50,8 @@ def test_nothing_that_builds_is_in_it() -> None:
     (packages,) = image().root.glob("app/.venv/lib/python3*/site-packages")
     installed = {path.name.split("-")[0].lower() for path in packages.glob("*.dist-info")}
     assert {"bentoml", "openvino", "numba"} <= installed
-    assert not installed & {"torch", "torchvision", "timm", "nncf", "hnswlib", "pip", "setuptools", "triton"}
-    assert not [path for path in packages.iterdir() if path.name.startswith(("torch", "nvidia_c", "hnswlib"))]
+    assert not installed & {"torch", "torchvision", "timm", "nncf", "pip", "setuptools", "triton"}
+    assert not [path for path in packages.iterdir() if path.name.startswith(("torch", "nvidia_c"))]
     assert not list(image().root.glob("catalogue/extractor/*.safetensors"))
 
 
@@ -110,6 +110,26 @@ def kernel_is_loaded(server: Server) -> bool:
     (worker,) = server.workers("ImageSearch")
     libraries = {Path(one.path).name for one in worker.memory_maps()}
     return "libllvmlite.so" in libraries and worker.cpu_percent(0.5) < 5
+
+
+def test_a_mounted_catalogue_is_changed_and_merged_in_the_container(
+    catalogue: Path, photos: list[Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(catalogue, tmp_path / "writable", ignore=shutil.ignore_patterns("*-wal", "*-shm")))
+    user, _, group = image().user.partition(":")
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, int(user), int(group))
+    for path in (tmp_path, *tmp_path.parents[:2]):
+        path.chmod(0o755)
+    settings = {"LENS_WRITABLE": "1", "LENS_MERGE_ITEMS": "1", "LENS_ALLOW_ANONYMOUS": "1"}
+    with serving(folder, tmp_path / "log", **settings) as server:
+        files = [("images", (f"new/{place}.jpg", photos[place].read_bytes())) for place in range(3)]
+        answer = httpx.post(f"{server.url}/items/add", files=files, timeout=60)
+        assert answer.json()["added"] == 3
+        eventually(lambda: "changes were merged into the index" in server.log.read_text(), "nothing is merged")
+        answer = server.search(photos[0].read_bytes(), k=2)
+        assert answer.json()["generation"] == 2
+        assert "new/0.jpg" in {hit["key"] for hit in answer.json()["results"][0]["hits"]}
 
 
 def test_the_port_that_a_platform_tells_is_taken(tmp_path: Path) -> None:

@@ -228,10 +228,6 @@ class Catalogue:
             raise DamagedIndex(f"the thumbnail of item {item_id} is no picture; restore or rebuild the catalogue")
         return rows[0][0]
 
-    def copy_database(self, folder: Path) -> None:
-        """Write a consistent, self-contained copy of the database into ``folder``, whoever else is writing to it."""
-        self._database.copy_to(folder / DATABASE)
-
     def close(self) -> None:
         """Let go of the database; the map goes with the last reference to it."""
         self._database.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import importlib.util
 import logging
 import os
 import subprocess
@@ -33,7 +32,7 @@ class Merger:
     def __init__(self, folder: Path, ahead: Callable[[], int], threshold: int) -> None:
         self._folder = folder
         self._ahead = ahead
-        self._threshold = threshold if CLI.is_file() and importlib.util.find_spec("hnswlib") else 0
+        self._threshold = threshold
         self._process: subprocess.Popen[str] | None = None
         self._not_before = 0.0
         self._timer: threading.Timer | None = None
