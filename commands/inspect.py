@@ -11,7 +11,7 @@ import click
 
 from commands.console import escaped, folder_argument, json_option, print_json, stderr
 from commands.progress import Bars
-from index import VectorIndexError, verify_catalogue
+from index import VectorIndexError, read_usage, verify_catalogue
 from model import ModelError
 from search import open_catalogue_with_extractor
 
@@ -20,7 +20,9 @@ from search import open_catalogue_with_extractor
 @folder_argument
 @json_option
 def info(folder: Path, as_json: bool) -> None:
-    """Say what a catalogue holds and what it was made with.
+    """Say what a catalogue holds, what it was made with, what it takes on the disk, and what is to be merged.
+
+    health is a quick look; verify reads every byte.
 
     \b
     Example:
@@ -28,15 +30,18 @@ def info(folder: Path, as_json: bool) -> None:
     """
     catalogue, card = open_catalogue_with_extractor(folder)
     with closing(catalogue):
-        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         about = {name: getattr(card, name) for name in ("precision", "kept_in_f32")}
-        known = catalogue.info
-        facts = {**asdict(known), "bytes": size, **about}
+        known, usage = catalogue.info, read_usage(folder)
+        health = catalogue.fault() or "ok"
+        facts = {**asdict(known), **asdict(usage), "bytes": sum(usage.bytes.values()), "bytes_of": usage.bytes}
+        facts |= {"health": health, **about}
         facts |= {"fidelity": card.fidelity and asdict(card.fidelity), "preprocessing": asdict(card.preprocessing)}
     if as_json:
         print_json(json.dumps(facts, ensure_ascii=False))
         return
-    facts |= {"files": ", ".join(known.files), "fidelity": card.fidelity}
+    kept = [f"{one.generation} ({one.model}, {one.count:,} items, {one.created_at})" for one in usage.generations]
+    facts |= {"files": ", ".join(known.files), "fidelity": card.fidelity, "generations": ", ".join(kept)}
+    facts |= {"bytes_of": ", ".join(f"{kind} {size:,}" for kind, size in usage.bytes.items())}
     for name, value in facts.items():
         click.echo(f"{name:<16} {escaped(value)}")
 

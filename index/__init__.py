@@ -20,6 +20,7 @@ from index.catalogue.migration import (
 from index.catalogue.reader import Catalogue, Hit, Item, open_catalogue
 from index.catalogue.rows import Entry
 from index.catalogue.snapshot import Selection, Snapshot
+from index.catalogue.usage import CatalogueUsage, read_usage
 from index.catalogue.verify import verify_catalogue
 from index.catalogue.writer import CatalogueWriter, start_catalogue
 from index.errors import (
@@ -66,6 +67,7 @@ __all__ = [
     "CatalogueInfo",
     "CatalogueMismatch",
     "CatalogueNotFound",
+    "CatalogueUsage",
     "CatalogueWriter",
     "Counts",
     "DamagedIndex",
@@ -119,6 +121,7 @@ __all__ = [
     "original_file",
     "parse_filter",
     "read_stored_items",
+    "read_usage",
     "recall",
     "refuse_repeats",
     "restore_catalogue",

@@ -35,7 +35,11 @@ def test_only_new_and_changed_pictures_are_added(folder: Path, photos: list[Path
     assert done.stdout.startswith(f"1 pictures added to {folder}; 0 unchanged; 1 skipped; ")
     assert "skipped broken.jpg: " in done.stderr
     facts = json.loads(run("info", folder, "--json").stdout)
-    assert (facts["count"], facts["unmerged"]) == (60, 1)
+    assert (facts["count"], facts["unmerged"], facts["changes"]) == (60, 1, 1)
+    assert (facts["health"], facts["jobs"], facts["migrating"]) == ("ok", 0, False)
+    assert [one["count"] for one in facts["generations"]] == [59]
+    assert facts["bytes"] == sum(facts["bytes_of"].values()) > facts["bytes_of"]["index"] > 59 * 1280 * 4
+    assert "health           ok" in run("info", folder).stdout
     found = json.loads(run("search", folder, photos[2], "--k", 2, "--json").stdout)["results"][0]["hits"]
     assert sorted(hit["key"] for hit in found) == sorted(
         ["a.jpg", photos[2].relative_to(photos[2].parents[1]).as_posix()]
