@@ -1,7 +1,7 @@
 """A process that changes a catalogue until it is killed, and writes down what was acknowledged, before it asks for more.
 
-python -m tests.soak.writing FOLDER JOURNAL SEED WRITER. The journal has a line for each call, written before it, and again after
-it. Only this writer has keys that begin with its number, so that what its keys must be is known.
+python -m tests.soak.writing FOLDER JOURNAL SEED WRITER. The journal has a line for each call, written before it, and again
+after it. Only this writer has keys that begin with its number, so that what its keys must be is known.
 """
 
 from __future__ import annotations
