@@ -1,0 +1,198 @@
+"""A catalogue that changes: queries next to unmerged items, recall, memory: python -m benchmarks.living [--quick]
+
+Queries are asked one a call of Catalogue.search, which looks up the items of its hits too.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.data import K, clusters
+from benchmarks.report import arguments, deliver, in_turn, ratio, table
+from index import Catalogue, Entry, LiveWriter, merge_catalogue, open_catalogue, start_catalogue, warm_kernels
+
+PART = 1000
+EF = 128
+QUERIES = 200
+CHILD = "from benchmarks.living import {0}; from pathlib import Path; {0}(Path({1!r}), {2}, {3})"
+
+
+def entries(vectors: NDArray[np.float32], first: int = 0) -> Iterator[list[Entry]]:
+    """Entries of vectors, float32 [n, dim], in parts: numbers for keys, one field with a hundred values."""
+    for at in range(0, len(vectors), PART):
+        yield [
+            Entry(f"{first + n}", vector, {"bucket": (first + n) % 100}, f"{first + n:064x}", b"\xff\xd8", n, n)
+            for n, vector in enumerate(vectors[at : at + PART], at)
+        ]
+
+
+def make(folder: Path, vectors: NDArray[np.float32]) -> Path:
+    """Build a catalogue of vectors, whose extractor is none."""
+    writer = start_catalogue(folder, model="m", fingerprint="f", dim=vectors.shape[1])
+    writer.extractor_folder.mkdir()
+    for part in entries(vectors):
+        writer.add(part)
+    writer.build_index()
+    writer.publish({})
+    return folder
+
+
+def add(folder: Path, vectors: NDArray[np.float32], first: int) -> None:
+    """Add vectors to a catalogue."""
+    with closing(LiveWriter(folder)) as writer:
+        for part in entries(vectors, first):
+            writer.add(part, "f")
+
+
+def recall(catalogue: Catalogue, queries: NDArray[np.float32]) -> float:
+    """recall@10 of a catalogue's search, at the default ef, against its exact answer."""
+    found = catalogue.search(queries, K, ef=EF)
+    true = catalogue.search_exactly(queries, K)
+    pairs = zip(found, true, strict=True)
+    return float(np.mean([len({hit.item.id for hit in one} & {n for n, _ in two}) / K for one, two in pairs]))
+
+
+def unmerged(count: int, dim: int, more: int, rounds: int) -> dict[str, Any]:
+    """Seconds of queries with and without unmerged items."""
+    queries = clusters(QUERIES, dim, 9)
+    with tempfile.TemporaryDirectory() as temporary:
+        merged = make(Path(temporary) / "merged", clusters(count, dim, 1))
+        ahead = Path(shutil.copytree(merged, Path(temporary) / "ahead"))
+        add(ahead, clusters(more, dim, 2), count)
+        with closing(open_catalogue(merged)) as one, closing(open_catalogue(ahead)) as two:
+            seconds: dict[str, list[float]] = {"merged": [], "unmerged": []}
+            for query in queries:
+                turn = in_turn(
+                    {
+                        "merged": lambda query=query: one.search(query[None], K, ef=EF),  # type: ignore[misc]
+                        "unmerged": lambda query=query: two.search(query[None], K, ef=EF),  # type: ignore[misc]
+                    },
+                    rounds,
+                )
+                for name, values in turn.items():
+                    seconds[name].append(median(values))
+    return {"p50": {name: median(values) for name, values in seconds.items()}, "seconds": seconds}
+
+
+def churned(count: int, dim: int) -> dict[str, float]:
+    """recall@10 after a fifth was removed and as much added, merged, and of a fresh build of the same items."""
+    vectors, more, queries = clusters(count, dim, 1), clusters(count // 5, dim, 2), clusters(QUERIES * 5, dim, 9)
+    gone = np.random.default_rng(3).choice(count, count // 5, replace=False)
+    kept = np.setdiff1d(np.arange(count), gone)
+    with tempfile.TemporaryDirectory() as temporary:
+        changed = make(Path(temporary) / "changed", vectors)
+        with closing(LiveWriter(changed)) as writer:
+            for at in range(0, len(gone), PART):
+                writer.remove([str(n) for n in gone[at : at + PART]])
+        add(changed, more, count)
+        with closing(open_catalogue(changed)) as catalogue:
+            before = recall(catalogue, queries)
+        merge_catalogue(changed)
+        fresh = make(Path(temporary) / "fresh", np.concatenate([vectors[kept], more]))
+        with closing(open_catalogue(changed)) as one, closing(open_catalogue(fresh)) as two:
+            return {"unmerged": before, "merged": recall(one, queries), "fresh": recall(two, queries)}
+
+
+def build_many(folder: Path, count: int, dim: int) -> None:
+    """Build a catalogue whose vectors are made part by part: what is in memory is the build's own."""
+    writer = start_catalogue(folder, model="m", fingerprint="f", dim=dim)
+    writer.extractor_folder.mkdir()
+    for first in range(0, count, 50_000):
+        for part in entries(clusters(min(50_000, count - first), dim, first), first):
+            writer.add(part)
+    writer.build_index()
+    writer.publish({})
+
+
+def merge_many(folder: Path, count: int, dim: int) -> None:
+    """Merge some more into a catalogue."""
+    add(folder, clusters(1000, dim, 5), count)
+    merge_catalogue(folder)
+
+
+def peak(what: str, folder: Path, count: int, dim: int) -> int:
+    """The most anonymous memory, in bytes, of a process that does something, beyond what importing takes."""
+    code = CHILD.format(what, str(folder), count, dim)
+    process = subprocess.Popen([sys.executable, "-c", code])
+    most = 0
+    while process.poll() is None:
+        try:
+            status = Path(f"/proc/{process.pid}/status").read_text()
+        except OSError:
+            break
+        if found := re.search(r"^RssAnon:\s+(\d+) kB", status, re.MULTILINE):
+            most = max(most, int(found[1]) * 1024)
+        try:
+            process.wait(0.05)
+        except subprocess.TimeoutExpired:
+            continue
+    assert process.returncode == 0
+    return most
+
+
+def memory(count: int, dim: int) -> dict[str, Any]:
+    """The memory of a build and of a merge, over the vectors' bytes."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "catalogue"
+        size = count * dim * 4
+        found = {what: peak(what, folder, count, dim) for what in ("build_many", "merge_many")}
+        return {
+            "bytes": found,
+            "ratio": {what: most / size for what, most in found.items()},
+            "filter": filtered(folder, dim),
+        }
+
+
+def filtered(folder: Path, dim: int) -> dict[str, Any]:
+    """Seconds of queries with a filter that keeps 1 % and without."""
+    with closing(open_catalogue(folder)) as catalogue:
+        seconds: dict[str, list[float]] = {"without": [], "1 %": []}
+        for n, query in enumerate(clusters(QUERIES, dim, 9)):
+            where = {"bucket": n % 100}
+
+            def search(query: NDArray[np.float32] = query, where: dict[str, int] = where) -> object:
+                return catalogue.search(query[None], K, ef=EF, allowed=catalogue.allow(where))
+
+            def search_all(query: NDArray[np.float32] = query) -> object:
+                return catalogue.search(query[None], K, ef=EF)
+
+            turn = in_turn({"without": search_all, "1 %": search}, 3)
+            for name, values in turn.items():
+                seconds[name].append(median(values))
+        return {"p50": {name: median(values) for name, values in seconds.items()}, "seconds": seconds}
+
+
+def main() -> None:
+    options = arguments(__doc__)
+    warm_kernels()
+    small, large = ((5000, 64), (20_000, 32)) if options.quick else ((100_000, 512), (1_000_000, 128))
+    more = small[0] // 20
+    ahead, recalls, taken = unmerged(*small, more, 3), churned(*small), memory(*large)
+    slower = ratio(ahead["seconds"]["unmerged"], ahead["seconds"]["merged"])
+    filtering = ratio(taken["filter"]["seconds"]["1 %"], taken["filter"]["seconds"]["without"])
+    shown = table("a catalogue that changes", "what", "measured")
+    for what, measured in (
+        (f"query p50, {more:,} unmerged next to {small[0]:,} × {small[1]}, ÷ none", f"{slower:.2f}"),
+        ("recall@10, a fifth changed: unmerged, merged, fresh", " ".join(f"{one:.4f}" for one in recalls.values())),
+        (f"memory of a build of {large[0]:,} × {large[1]} ÷ the vectors", f"{taken['ratio']['build_many']:.2f}"),
+        ("memory of a merge of it ÷ the vectors", f"{taken['ratio']['merge_many']:.2f}"),
+        ("query p50 with a filter that keeps 1 % of it ÷ without", f"{filtering:.2f}"),
+    ):
+        shown.add_row(what, measured)
+    deliver("living", options, [shown], {"unmerged": ahead, "recall": recalls, "memory": taken})
+
+
+if __name__ == "__main__":
+    main()
