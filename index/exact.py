@@ -98,13 +98,13 @@ def search_exact(
         kept = np.arange(len(row))
         if k < len(row):
             kept = np.flatnonzero(row <= np.partition(row, k - 1)[k - 1] + ROUNDING * one)
-        exact = _exact_distances(query, vectors[kept], metric)
+        exact = exact_distances(query, vectors[kept], metric)
         order = np.lexsort((labels[kept], exact))[:k]
         results.append(Neighbours(labels[kept][order], exact[order].astype(np.float32)))
     return results
 
 
-def _exact_distances(query: NDArray[np.float32], vectors: NDArray[np.float32], metric: Metric) -> NDArray[np.float64]:
+def exact_distances(query: NDArray[np.float32], vectors: NDArray[np.float32], metric: Metric) -> NDArray[np.float64]:
     """Return the distances of one query in float64: equal for equal vectors, as those of a matrix product are not."""
     if METRICS[metric].euclidean:
         return np.square(vectors - query.astype(np.float64)).sum(axis=1)

@@ -64,7 +64,7 @@ class CatalogueFollower:
                     if not remaining:
                         raise DamagedIndex(str(error)) from None
                     continue  # in a new transaction, which sees the generation that has taken its place
-                nothing = Unmerged(np.empty(0, np.int64), np.empty((0, generation.dim), np.float32), ())
+                nothing = Unmerged(np.empty(0, np.int64), as_rows([], generation.dim, meta.metric), ())
                 start = Snapshot(base, meta.metric, nothing, frozenset(), {}, generation.last_change)
                 return meta, self._caught_up(start)
         raise AssertionError("the last try returns or raises")
@@ -92,10 +92,10 @@ class CatalogueFollower:
         if not rows and not added:
             return old
         ids = np.array([item_id for item_id, *_ in added], np.int64)
-        vectors = as_rows([vector for _, vector, _ in added], old.generation.dim, old.metric)
+        rows_added = as_rows([vector for _, vector, _ in added], old.generation.dim, old.metric)
         new = dict(self._metadata(changed)) if changed else {}
         unmerged = old.unmerged.lacking(gone).saying(new)
-        unmerged = unmerged.having(ids, vectors, [_object(item_id, text) for item_id, _, text in added])
+        unmerged = unmerged.having(ids, rows_added, [_object(item_id, text) for item_id, _, text in added])
         merged = {one: new[one] for one in sorted(new) if one <= old.generation.last_id}
         return Snapshot(
             old.base,

@@ -19,6 +19,7 @@ from index.catalogue.base import KEPT_FILTERS, Base, Recent
 from index.columns.build import MemoryTable
 from index.exact import search_exact, unit_rows
 from index.filters import Filter
+from index.hnsw.coded_rows import CodedRows
 from index.metrics import METRICS, Metric
 from index.row_mask import Allowed, allow_mask
 
@@ -27,30 +28,34 @@ THREADS = os.cpu_count() or 1
 
 @dataclass(frozen=True, slots=True)
 class Unmerged:
-    """Items that the index has not: ``ids``, int64 [n], ascending; ``vectors``, float32 [n, dim], of unit length under
-    cosine; and their metadata."""
+    """Items that the index has not: ``ids``, int64 [n], ascending; their vectors and their metadata."""
 
     ids: NDArray[np.int64]
-    vectors: NDArray[np.float32]
+    rows: CodedRows
     metadata: tuple[dict[str, Any], ...]
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def having(
-        self, ids: NDArray[np.int64], vectors: NDArray[np.float32], metadata: Sequence[dict[str, Any]]
-    ) -> Unmerged:
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """float32 [n, dim], of unit length under cosine."""
+        return self.rows.vectors
+
+    def having(self, ids: NDArray[np.int64], rows: CodedRows, metadata: Sequence[dict[str, Any]]) -> Unmerged:
         """Return these and more, whose ids are larger."""
         if not len(ids):
             return self
-        return Unmerged(np.append(self.ids, ids), _append(self.vectors, vectors), (*self.metadata, *metadata))
+        return Unmerged(np.append(self.ids, ids), self.rows.having(rows), (*self.metadata, *metadata))
 
     def lacking(self, ids: set[int]) -> Unmerged:
         """Return these without those of ``ids``."""
         kept = [place for place, one in enumerate(self.ids.tolist()) if one not in ids]
         if len(kept) == len(self):
             return self
-        return Unmerged(self.ids[kept], self.vectors[kept], tuple(self.metadata[place] for place in kept))
+        return Unmerged(
+            self.ids[kept], self.rows.taking(np.array(kept, np.int64)), tuple(self.metadata[place] for place in kept)
+        )
 
     def saying(self, updated: Mapping[int, dict[str, Any]]) -> Unmerged:
         """Return these with other metadata for some."""
@@ -58,22 +63,6 @@ class Unmerged:
             return self
         pairs = zip(self.ids.tolist(), self.metadata, strict=True)
         return replace(self, metadata=tuple(updated.get(one, old) for one, old in pairs))
-
-
-def _append(rows: NDArray[np.float32], more: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return rows and more rows. They share a buffer with room at its end, so that a few more cost only themselves.
-
-    A buffer's next rows are written once: whoever has fewer rows of it never looks there.
-    """
-    count, total = len(rows), len(rows) + len(more)
-    buffer = rows.base if isinstance(rows.base, np.ndarray) else None
-    room = buffer is not None and buffer.ndim == 2 and len(buffer) > total
-    if not room or not np.isnan(buffer[count, 0]):  # type: ignore[index]
-        buffer = np.full((max(64, 2 * total), more.shape[1]), np.nan, np.float32)
-        buffer[:count] = rows
-    assert buffer is not None
-    buffer[count:total] = more
-    return buffer[:total]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,15 +145,11 @@ class Snapshot:
         """
         allowed = self._live if selection is None else selection.allowed
         found = self.base.index.search(vectors, k, max(ef, k), allowed=allowed, threads=THREADS)
-        ids, rows = self.unmerged.ids, self.unmerged.vectors
-        if selection is not None and not selection.unmerged.all():
-            ids, rows = ids[selection.unmerged], rows[selection.unmerged]
-        if not len(ids):
+        chosen = None if selection is None or selection.unmerged.all() else selection.unmerged
+        if not len(self.unmerged) or (chosen is not None and not chosen.any()):
             return found
-        return [
-            _nearest(one, other, k)
-            for one, other in zip(found, search_exact(rows, ids, vectors, k, self.metric), strict=True)
-        ]
+        more = self.unmerged.rows.search(self.unmerged.ids, vectors, k, self.metric, chosen)
+        return [_nearest(one, other, k) for one, other in zip(found, more, strict=True)]
 
     def search_exactly(self, vectors: NDArray[np.float32], k: int) -> list[Neighbours]:
         """Return the true ``k`` nearest of each query, by comparing with every vector."""
@@ -232,7 +217,7 @@ def _nearest(one: Neighbours, other: Neighbours, k: int) -> Neighbours:
     return Neighbours(labels[order], distances[order])
 
 
-def as_rows(vectors: Sequence[bytes], dim: int, metric: Metric) -> NDArray[np.float32]:
-    """Return vectors as the database has them as float32 [n, dim], of unit length under cosine."""
+def as_rows(vectors: Sequence[bytes], dim: int, metric: Metric) -> CodedRows:
+    """Return vectors as the database has them as rows to be searched."""
     rows = np.frombuffer(b"".join(vectors), np.float32).reshape(len(vectors), dim)
-    return unit_rows(rows) if METRICS[metric].normalized and len(rows) else rows
+    return CodedRows.of(unit_rows(rows) if METRICS[metric].normalized and len(rows) else rows, metric)

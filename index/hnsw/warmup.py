@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from index.hnsw.coded_rows import CodedRows
 from index.hnsw.codes import build_codes
 from index.hnsw.file import HEADER, open_hnsw_file
 from index.hnsw.kernel.cpu_targets import CPU_TARGETS
@@ -40,6 +41,7 @@ def warm_kernels() -> None:
             index = open_index(path, DIM, "cosine", companion)
             index.search(query, 1)
             index.search(query, 1, allowed=allow_rows([0], 1))
+    CodedRows.of(query, "cosine").search(np.zeros(1, np.int64), query, 1, "cosine")
 
 
 def warm_every_kernel() -> None:

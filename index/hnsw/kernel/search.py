@@ -13,7 +13,7 @@ import numpy as np
 
 from index.hnsw.kernel.hits import compare, nearest_first, refine
 from index.hnsw.kernel.jit import compiled, inner
-from index.hnsw.kernel.primitives import encode_query, take_query
+from index.hnsw.kernel.primitives import encode_query, far, take_query
 from index.hnsw.kernel.types import TAG
 from index.hnsw.kernel.walk import walk
 
@@ -73,6 +73,19 @@ def scan_rows(queries, k, most, rows, graph, vectors, allow, scratch, labels, di
         if size > 0:
             size = nearest_first(scratch.query, graph, vectors, allow, size, k, scratch, labels[n], distances[n])
         sizes[n] = size
+
+
+@compiled
+def scan_codes(queries, unit, rows, terms, query, query_codes, distances):  # type: ignore[no-untyped-def]
+    """Compare each query, float32 [n, dim], with codes, int8 [m, >= dim]; fills ``distances``, float32 [n, m], roughly.
+
+    ``query`` and ``query_codes`` are room for one query each.
+    """
+    for n in range(queries.shape[0]):
+        take_query(queries[n], unit, query)
+        scale = encode_query(query, query_codes)
+        for row in range(rows.shape[0]):
+            distances[n, row] = far(query_codes, scale, rows, 0, terms, row, 0)
 
 
 @compiled
