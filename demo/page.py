@@ -51,6 +51,9 @@ def _as_sent(payload: Any) -> str | None:
 def build_page(parts: PageParts) -> gr.Blocks:
     """Build the page over what it is handed: upload, paste or webcam on one side, the neighbours on the other."""
 
+    def title() -> str:
+        return f"# BentoLens\nFind the pictures that look like yours, among {parts.about()}."
+
     async def by_picture(path: str | None, k: float) -> tuple[Any, ...]:
         if path is None:
             return [], "[]", BEGIN, ""
@@ -75,9 +78,7 @@ def build_page(parts: PageParts) -> gr.Blocks:
 
     # Uploads, and the thumbnails that Gradio writes out to show them, are gone from the disk an hour later.
     with gr.Blocks(title="BentoLens", analytics_enabled=False, delete_cache=(600, 3600)) as page:
-        gr.Markdown(
-            lambda: f"# BentoLens\nFind the pictures that look like yours, among {parts.about()}.", elem_id="head"
-        )
+        head = gr.Markdown(title(), elem_id="head")
         with gr.Row():
             with gr.Column(scale=1, min_width=280):
                 picture = gr.Image(
@@ -108,6 +109,7 @@ def build_page(parts: PageParts) -> gr.Blocks:
         picture.input(by_picture, [picture, k], found, **plain)
         gr.on([go.click, k.release], again, [picture, asked, k], found, **plain)
         hits.select(by_click, [kept, k], [*found, picture], **plain)
+        page.load(title, None, head, **plain)  # the catalogue may have changed since the page was built
     return page
 
 

@@ -15,7 +15,8 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Sequence
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -48,6 +49,27 @@ class Item:
     added_at: str
     metadata: dict[str, Any]
     thumbnail: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """An item that was added; ``replaced`` is the id of the one that was there under its key."""
+
+    id: int
+    key: str
+    replaced: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """How far a job is; ``items`` has None for a picture that is still to be added."""
+
+    id: str
+    state: str
+    total: int
+    added: int
+    failed: int
+    items: list[Added | Refused | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +136,42 @@ class BentoLens:
         answer = self._send("/items/get", json={name: value for name, value in body.items() if value is not None})
         return [_item(one) for one in answer["items"]]
 
+    def add(
+        self, pictures: Mapping[str, Picture], metadata: Mapping[str, dict[str, Any]] | None = None
+    ) -> list[Added | Refused]:
+        """Add pictures by their keys, or replace those that are there; found by every query after this returns."""
+        answer = self._add("/items/add", pictures, metadata)
+        return [_added(one) for one in answer["items"]]
+
+    def add_later(self, pictures: Mapping[str, Picture], metadata: Mapping[str, dict[str, Any]] | None = None) -> str:
+        """Have pictures added by a job, and return its id; it goes on whatever happens to the service."""
+        return str(self._add("/items/add?wait=false", pictures, metadata)["job"])
+
+    def job(self, job: str) -> Job:
+        """How far a job is."""
+        told = self._send("/jobs/get", json={"id": job})
+        items = [None if one is None else _added(one) for one in told["items"]]
+        return Job(told["id"], told["state"], told["total"], told["added"], told["failed"], items)
+
+    def remove(self, keys: Sequence[str]) -> list[int | Refused]:
+        """Remove items by their keys; their ids, or why there is none."""
+        return [
+            _changed(one) for one in self._send("/items/remove", json={"keys": list(keys)}, headers=_once())["items"]
+        ]
+
+    def update(self, metadata: Mapping[str, dict[str, Any]], *, replace: bool = False) -> list[int | Refused]:
+        """Change the metadata of items by their keys: fields are set, and removed where they are None."""
+        items = [{"key": key, "metadata": fields} for key, fields in metadata.items()]
+        answer = self._send("/items/update", json={"items": items, "replace": replace}, headers=_once())
+        return [_changed(one) for one in answer["items"]]
+
+    def _add(
+        self, route: str, pictures: Mapping[str, Picture], metadata: Mapping[str, dict[str, Any]] | None
+    ) -> dict[str, Any]:
+        more = metadata or {}
+        data = {"keys": json.dumps(list(pictures)), "metadata": json.dumps([more.get(key) for key in pictures])}
+        return self._send(route, files=_files(list(pictures.values())), data=data, headers=_once())
+
     def close(self) -> None:
         """Let go of the connections."""
         self._http.close()
@@ -149,6 +207,19 @@ def _json(answer: httpx.Response) -> dict[str, Any]:
     told = f"{answer.request.url.host} answered with status {answer.status_code}, and not as BentoLens does"
     hint = "check the URL, and what stands in front of it"
     return {"error": {"code": "not_bentolens", "message": told, "hint": hint}}
+
+
+def _once() -> dict[str, str]:
+    """A request that may be sent again, when its answer was lost, without being done again."""
+    return {"Idempotency-Key": uuid.uuid4().hex}
+
+
+def _added(one: dict[str, Any]) -> Added | Refused:
+    return Refused(**one["error"]) if "error" in one else Added(**one)
+
+
+def _changed(one: dict[str, Any]) -> int | Refused:
+    return Refused(**one["error"]) if "error" in one else int(one["id"])
 
 
 def _read(picture: Picture) -> bytes:

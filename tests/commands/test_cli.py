@@ -146,7 +146,7 @@ def test_wrong_inputs_are_one_clear_line(catalogue: Path, photos: list[Path], sa
     assert "is a catalogue already" in refused("build", samples, "--out", catalogue)
     assert "is not a catalogue" in refused("search", tmp_path / "empty", photos[0])
     assert "is not a catalogue" in refused("info", tmp_path / "none")
-    assert "is not a catalogue" in refused("migrate", "pack", tmp_path / "none")
+    assert "is not a catalogue" in refused("pack", tmp_path / "none")
     assert "is not a catalogue" in refused("serve", tmp_path / "none")
     assert "no model named '[/red]'" in refused("build", samples, "--out", out, "--model", "[/red]")
     broken = shutil.copytree(catalogue, tmp_path / "broken")

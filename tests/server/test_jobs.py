@@ -12,6 +12,7 @@ import httpx
 import psutil
 import pytest
 
+from docs.bentolens_client import Added, BentoLens, Refused
 from index import verify_catalogue
 from tests.server.test_items import found, post
 from tests.serving import Server, eventually, serving
@@ -92,3 +93,19 @@ def test_a_job_goes_on_after_a_restart_and_adds_nothing_twice(
         assert all(one["replaced"] is None for one in done["items"])
         assert done["items"][: kept["added"]] == kept["items"][: kept["added"]]
     assert list(verify_catalogue(folder)) == []
+
+
+def test_the_client_of_the_docs_changes_a_catalogue(writable: Server, photos: list[Path]) -> None:
+    with BentoLens(writable.url) as lens:
+        added, bad = lens.add({"c/1": photos[1], "c/2": b"text"}, {"c/1": {"stars": 4}})
+        assert isinstance(added, Added)
+        assert isinstance(bad, Refused)
+        assert lens.update({"c/1": {"stars": 5}}) == [added.id]
+        assert found(writable, photos[1].read_bytes(), {"stars": 5}) == ["c/1"]
+        name = lens.add_later({"c/3": photos[3]})
+        eventually(lambda: lens.job(name).state == "done", "the job does not end")
+        assert [one.key for one in lens.job(name).items if isinstance(one, Added)] == ["c/3"]
+        gone, missing = lens.remove(["c/1", "none"])
+        assert gone == added.id
+        assert isinstance(missing, Refused)
+        assert isinstance(lens.remove(["c/3"])[0], int)
