@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -144,11 +145,14 @@ class Snapshot:
         Raises DimensionMismatch for queries of another length, DamagedIndex when the index file is broken.
         """
         allowed = self._live if selection is None else selection.allowed
-        found = self.base.index.search(vectors, k, max(ef, k), allowed=allowed, threads=THREADS)
+        index = self.base.index
         chosen = None if selection is None or selection.unmerged.all() else selection.unmerged
         if not len(self.unmerged) or (chosen is not None and not chosen.any()):
-            return found
-        more = self.unmerged.rows.search(self.unmerged.ids, vectors, k, self.metric, chosen)
+            return index.search(vectors, k, max(ef, k), allowed=allowed, threads=THREADS)
+        rows, ids = self.unmerged.rows, self.unmerged.ids
+        waiting = _pool().submit(rows.search, ids, vectors, k, self.metric, chosen)  # while the graph is walked
+        found = index.search(vectors, k, max(ef, k), allowed=allowed, threads=THREADS)
+        more = waiting.result()
         return [_nearest(one, other, k) for one, other in zip(found, more, strict=True)]
 
     def search_exactly(self, vectors: NDArray[np.float32], k: int) -> list[Neighbours]:
@@ -201,6 +205,11 @@ class Snapshot:
         mask = np.ones(self.generation.count, bool)
         mask[self._removed_rows] = False
         return allow_mask(mask)
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(THREADS, thread_name_prefix="unmerged")
 
 
 def _rows(base: Base, ids: Sequence[int] | frozenset[int] | Mapping[int, Any]) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.backend import Neighbours, as_queries
-from index.exact import exact_distances, search_exact, unit_rows
+from index.exact import exact_distances, search_exact
 from index.hnsw.codes import encode
 from index.hnsw.kernel.loader import kernel, kernel_is_there
 from index.metrics import METRICS, Metric
@@ -22,11 +23,15 @@ DEVIATIONS = 7
 
 @dataclass(frozen=True, slots=True)
 class CodedRows:
-    """Vectors, float32 [n, dim], of unit length under cosine, with their codes, int8 [n, dim], and terms, float32 [n, 2]."""
+    """Vectors, float32 [n, dim], of unit length under cosine, with their codes, int8 [n, dim], and terms, float32 [n, 2].
+
+    ``widest``: the largest of the terms that a product with a code is multiplied by.
+    """
 
     vectors: NDArray[np.float32]
     codes: NDArray[np.int8]
     terms: NDArray[np.float32]
+    widest: float
 
     @staticmethod
     def of(vectors: NDArray[np.float32], metric: Metric) -> CodedRows:
@@ -34,7 +39,7 @@ class CodedRows:
         codes, terms = (
             encode(vectors, metric) if len(vectors) else (vectors.astype(np.int8), np.empty((0, 2), np.float32))
         )
-        return CodedRows(vectors, codes, terms)
+        return CodedRows(vectors, codes, terms, float(np.abs(terms[:, 1]).max(initial=0)))
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -52,11 +57,12 @@ class CodedRows:
             _extended(self.vectors, more.vectors, room),
             _extended(self.codes, more.codes, room),
             _extended(self.terms, more.terms, room),
+            max(self.widest, more.widest),
         )
 
     def taking(self, places: NDArray[np.int64]) -> CodedRows:
         """Return some of these rows."""
-        return CodedRows(self.vectors[places], self.codes[places], self.terms[places])
+        return CodedRows(self.vectors[places], self.codes[places], self.terms[places], self.widest)
 
     def search(
         self,
@@ -73,35 +79,28 @@ class CodedRows:
         if not kernel_is_there():
             kept = slice(None) if allowed is None else allowed
             return search_exact(self.vectors[kept], labels[kept], queries, k, metric)
-        rows = as_queries(queries, self.vectors.shape[1])
-        unit = METRICS[metric].normalized
-        if unit:
-            rows = unit_rows(rows)
-        rough = np.empty((len(rows), len(self)), np.float32)
-        dim = rows.shape[1]
-        room = (np.empty(dim, np.float32), np.empty(dim, np.int16))
-        kernel().scan_codes(np.array(rows, order="C"), unit, self.codes, self.terms, *room, rough)
-        off = DEVIATIONS / np.sqrt(12) * float(np.abs(self.terms[:, 1]).max(initial=0)) * np.linalg.norm(rows, axis=1)
-        return [
-            self._nearest(labels, query, distances, k, metric, allowed, margin)
-            for query, distances, margin in zip(rows, rough, off.tolist(), strict=True)
-        ]
+        rows = np.array(as_queries(queries, self.vectors.shape[1]), order="C")
+        return [self._nearest(labels, query, k, metric, allowed) for query in rows]
 
     def _nearest(
         self,
         labels: NDArray[np.int64],
         query: NDArray[np.float32],
-        rough: NDArray[np.float32],
         k: int,
         metric: Metric,
         allowed: NDArray[np.bool_] | None,
-        margin: float,
     ) -> Neighbours:
-        places = np.arange(len(rough)) if allowed is None else np.flatnonzero(allowed)
-        some = rough if allowed is None else rough[places]
+        unit = METRICS[metric].normalized
+        rough = np.empty((1, len(self)), np.float32)
+        scaled, codes = np.empty(len(query), np.float32), np.empty(len(query), np.int16)
+        kernel().scan_codes(query[None], unit, self.codes, self.terms, scaled, codes, rough)
+        places = np.arange(len(self)) if allowed is None else np.flatnonzero(allowed)
+        some = rough[0] if allowed is None else rough[0, places]
         if k < len(some):
-            places = places[some <= np.partition(some, k - 1)[k - 1] + margin]
-        exact = exact_distances(query, self.vectors[places], metric)
+            margin = DEVIATIONS / math.sqrt(12) * self.widest * (1 if unit else float(np.linalg.norm(scaled)))
+            kept = np.flatnonzero(some <= np.partition(some, k - 1)[k - 1] + margin)
+            places = kept if allowed is None else places[kept]
+        exact = exact_distances(scaled, self.vectors[places], metric)
         order = np.lexsort((labels[places], exact))[:k]
         return Neighbours(labels[places][order], exact[order].astype(np.float32))
 
