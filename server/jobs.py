@@ -53,7 +53,7 @@ class JobRunner:
                 self._new.clear()
             except JobTaken as error:
                 log.warning("%s", error)
-            except (VectorIndexError, ModelError):  # the catalogue cannot be opened, which is told elsewhere
+            except (VectorIndexError, ModelError):  # the catalogue cannot be used, which /readyz reports
                 await asyncio.sleep(PAUSE_SECONDS)
             except Exception:
                 log.exception("a job was broken off, and is taken again")
@@ -122,9 +122,14 @@ class JobRunner:
                     await asyncio.to_thread(queue.renew, job, self._owner)
 
         renewing = asyncio.get_running_loop().create_task(renew())
+        blamed = True
         try:
             yield
+            blamed = False
+        except (VectorIndexError, ModelError, asyncio.CancelledError):  # of the catalogue, or a shutdown
+            blamed = False
+            raise
         finally:
             renewing.cancel()
             with suppress(VectorIndexError):
-                queue.release(job, self._owner)
+                queue.release(job, self._owner, blamed=blamed)

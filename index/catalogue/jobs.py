@@ -110,7 +110,7 @@ class JobQueue:
         return Job(job, state, created, finished, results)
 
     def claim(self, owner: str) -> tuple[str, int] | None:
-        """Take the oldest job that nobody works on: its id, and how often it was taken since a picture of it was done."""
+        """Take the oldest job that no worker holds: its id, and how often it was taken since a picture of it was done."""
         sql = "SELECT id, attempts FROM jobs WHERE finished_at IS NULL AND lease < ? ORDER BY created_at, rowid LIMIT 1"
         with self._lock:
             if self._connection.execute(sql, (time.time(),)).fetchone() is None:
@@ -131,10 +131,13 @@ class JobQueue:
         with self._transaction() as connection:
             _hold(connection, job, owner)
 
-    def release(self, job: str, owner: str) -> None:
-        """Let others take a job at once."""
+    def release(self, job: str, owner: str, *, blamed: bool = False) -> None:
+        """Let others take a job at once; ``blamed``: its pictures may be why, which counts as an attempt."""
         with self._transaction() as connection:
-            connection.execute("UPDATE jobs SET lease = 0 WHERE id = ? AND owner = ?", (job, owner))
+            attempts = "attempts" if blamed else "0"
+            connection.execute(
+                f"UPDATE jobs SET lease = 0, attempts = {attempts} WHERE id = ? AND owner = ?", (job, owner)
+            )
 
     def pending(self, job: str, count: int) -> list[JobItem]:
         """Return up to ``count`` pictures of a job that are still to be added, and not many bytes of them."""

@@ -172,7 +172,7 @@ class _Finder:
     def _take_table(self, shown: str, opened: Callable[[], IO[bytes]], folder: TableFolder) -> None:
         try:
             with opened() as file:
-                add_rows(read_table(shown, file), shown, folder, self._form, self._found)
+                add_rows(read_table(shown, file), shown, folder, self._form, self._found, self._keys)
         except (TableError, OSError) as error:
             raise SourceNotFound(f"{shown}: {error}") from None
 
@@ -182,7 +182,7 @@ class _Finder:
         every = itertools.chain([first], remaining)
         try:
             if first.lstrip().startswith("{"):
-                add_rows(read_json_lines(every), "stdin", TableFolder(), self._form, self._found)
+                add_rows(read_json_lines(every), "stdin", TableFolder(), self._form, self._found, self._keys)
                 return
             for text in dict.fromkeys(line.strip("\r\n") for line in every):
                 if text:

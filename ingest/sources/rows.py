@@ -42,38 +42,47 @@ class TableFolder:
         return LocalFile(self.path / Path(text).expanduser())
 
 
-def add_rows(rows: Iterable[Row], table: str, folder: TableFolder, form: TableFormat, found: Sources) -> None:
-    """Put the pictures that a table names into ``found``, and its bad rows into what is skipped. Raises TableError."""
+def add_rows(
+    rows: Iterable[Row], table: str, folder: TableFolder, form: TableFormat, found: Sources, keys: set[str]
+) -> None:
+    """Put the pictures that a table names into ``found``, and its bad rows into what is skipped; ``keys`` are those taken.
+
+    Raises TableError when no row says where its picture is.
+    """
     picture: str | None = None
+    fault: TableError | None = None
     seen: dict[str, int] = {}
     for row in rows:
         place = f"{table}, row {row.number}"
         if row.error:
             found.skipped.append(skip(place, row.error))
             continue
-        picture = picture or picture_column(row.fields, form.picture_column)
-        if picture not in row.fields:
-            found.skipped.append(skip(place, f"it names no picture in its column {picture}"))
+        try:
+            picture = picture or picture_column(row.fields, form.picture_column)
+        except TableError as error:  # an empty cell is no field: the next row may have it
+            fault = fault or error
+        if picture is None or picture not in row.fields:
+            found.skipped.append(skip(place, f"it names no picture in its column {picture}" if picture else str(fault)))
             continue
         text = as_text(row.fields[picture])
         key = as_text(row.fields.get(form.key_column or KEY_COLUMN, text))
+        if key in keys:
+            where = f"row {seen[key]}" if key in seen else "another source"
+            tell = f"; a column {KEY_COLUMN} tells items apart" if key in seen else ""
+            found.skipped.append(skip(key, f"{where} has this key already{tell}", place))
+            continue
         try:
-            file = SourceFile(
-                key, folder.content(text, form), _folder_name(text), _metadata(row, picture, text, form), place
-            )
-            check_entry(key, file.metadata)
+            metadata = _metadata(row, picture, text, form)
+            check_entry(key, metadata)
+            file = SourceFile(key, folder.content(text, form), _folder_name(text), metadata, place)
         except (InvalidEntry, SourceNotFound) as error:
             found.skipped.append(skip(key, str(error), place))
             continue
-        if key in seen:
-            found.skipped.append(
-                skip(key, f"row {seen[key]} has this key already; a column {KEY_COLUMN} tells items apart", place)
-            )
-            continue
         seen[key] = row.number
+        keys.add(key)
         found.files.append(file)
-    if form.key_column and picture and not seen:
-        raise TableError(f"no row could be used; is there a column {form.key_column}?")
+    if fault and picture is None:
+        raise fault
 
 
 def describing_rows(rows: Iterable[Row], table: str, found: Sources) -> Iterator[tuple[str, dict[str, Any], str]]:

@@ -181,3 +181,18 @@ def test_only_what_changed_is_embedded_and_what_a_table_says_anew_is_set(shop: P
     assert (report.added, report.reused) == (1, 2)  # the picture that only has another time
     with closing(open_catalogue(out)) as catalogue:
         assert catalogue.items_by_key(["2.jpg"])["2.jpg"].metadata.get("price") is None
+
+
+def test_a_first_row_without_its_picture_is_skipped_alone(shop: Path) -> None:
+    (shop / "list.csv").write_text("path,n\n,1\n0.jpg,2\n")
+    found = find_sources([shop / "list.csv"])
+    assert described(found) == {"0.jpg": {"n": 2}}
+    assert [one.get("place", one["key"]) for one in found.skipped] == [f"{shop}/list.csv, row 2"]
+
+
+def test_keys_that_two_sources_have_are_told_apart_or_skipped(shop: Path, extractor: Extractor) -> None:
+    for name in ("one.csv", "two.csv"):
+        (shop / name).write_text("path,key\n0.jpg,same\n")
+    found = find_sources([shop / "one.csv", shop / "two.csv"])
+    assert [one["reason"] for one in found.skipped] == ["another source has this key already"]
+    assert build_catalogue(found, shop / "out", extractor).added == 1
