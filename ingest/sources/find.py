@@ -145,8 +145,8 @@ class _Finder:
         except OSError as error:
             self._found.skipped.append(skip(shown, str(error)))
         for name, member in pictures:
-            beside = sidecars.pop(member.name.rpartition(".")[0], [])
-            metadata, faults = read_sidecars(archive, beside)
+            companions = sidecars.pop(member.name.rpartition(".")[0], [])
+            metadata, faults = read_sidecars(archive, companions)
             self._found.skipped += [skip(key_of(start / one), reason, shown) for one, reason in faults]
             self._add(name, ArchiveMember(archive, member), place=shown, metadata=metadata)
         self._found.others += [key_of(start / one.name) for some in sidecars.values() for one in some]
