@@ -38,20 +38,31 @@ def build_hnsw(
     ``index/hnsw/groups.py``. Written next to ``path``, flushed and renamed. ``progress`` gets the size of each chunk once
     it is in. Raises OSError when the file cannot be opened; a full disk shows only when the file is read.
     """
-    graph = _Graph(count, dim, metric, m, ef_construction)
+    unfinished = path.with_name(path.name + ".new")
+    append_groups(
+        unfinished, dim, _write_graph(unfinished, chunks, _Graph(count, dim, metric, m, ef_construction), progress)
+    )
+    link_lost_elements(unfinished, dim, metric)
+    with unfinished.open("rb+") as file:
+        forget_pages(file)
+    unfinished.replace(path)
+
+
+def _write_graph(
+    path: Path,
+    chunks: Iterable[tuple[NDArray[np.int64], NDArray[np.float32]]],
+    graph: _Graph,
+    progress: Callable[[int], None],
+) -> dict[int, list[Member]]:
+    """Write the file of leaders, and return the members of their groups; the graph leaves memory with this call."""
     order = np.random.default_rng(SEED)
     for labels, vectors in chunks:
         # Shuffled: the elements of one group that go in one after the other cut the graph into pieces.
         shuffled = order.permutation(len(labels))
         graph.add(labels[shuffled], vectors[shuffled])
         progress(len(labels))
-    unfinished = path.with_name(path.name + ".new")
-    graph.index.save_index(str(unfinished))
-    append_groups(unfinished, dim, graph.members)
-    link_lost_elements(unfinished, dim, metric)
-    with unfinished.open("rb+") as file:
-        forget_pages(file)
-    unfinished.replace(path)
+    graph.index.save_index(str(path))
+    return graph.members
 
 
 class _Graph:

@@ -10,15 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.backend import Neighbours, as_queries
-from index.exact import exact_distances, search_exact
+from index.exact import search_exact
 from index.hnsw.codes import encode
 from index.hnsw.kernel.loader import kernel, kernel_is_there
+from index.hnsw.kernel.types import INNER_PRODUCT, SQUARED_L2, Scratch, Vectors
 from index.metrics import METRICS, Metric
 
 LEAST_ROOM = 64  # rows
 # A code is off by a part of its scale that is uniform, so a product with a query by ‖q‖·scale/√12, about normally. What is
 # this many of these beyond the k-th is beyond it by its vector too, but for one row in a million at that very place.
 DEVIATIONS = 7
+NO_FILTER = np.empty(0, np.bool_)
+NO_WORDS = np.empty((0, 0), np.uint32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,29 +83,31 @@ class CodedRows:
             kept = slice(None) if allowed is None else allowed
             return search_exact(self.vectors[kept], labels[kept], queries, k, metric)
         rows = np.array(as_queries(queries, self.vectors.shape[1]), order="C")
-        return [self._nearest(labels, query, k, metric, allowed) for query in rows]
+        (n, dim), k = rows.shape, min(k, len(self))
+        found = np.empty((n, k), np.int64), np.empty((n, k), np.float32), np.empty(n, np.int64)
+        unit, space = METRICS[metric].normalized, SQUARED_L2 if METRICS[metric].euclidean else INNER_PRODUCT
+        vectors = Vectors(self.vectors, NO_WORDS, 0, 0, dim, space, unit)
+        margin = np.float32(DEVIATIONS / math.sqrt(12) * self.widest)
+        allow, scratch = NO_FILTER if allowed is None else allowed, _scratch(len(self), k, dim)
+        kernel().scan_codes(rows, k, margin, self.codes, self.terms, vectors, labels, allow, scratch, *found)
+        return [Neighbours(near[:size], far[:size]) for near, far, size in zip(*found, strict=True)]
 
-    def _nearest(
-        self,
-        labels: NDArray[np.int64],
-        query: NDArray[np.float32],
-        k: int,
-        metric: Metric,
-        allowed: NDArray[np.bool_] | None,
-    ) -> Neighbours:
-        unit = METRICS[metric].normalized
-        rough = np.empty((1, len(self)), np.float32)
-        scaled, codes = np.empty(len(query), np.float32), np.empty(len(query), np.int16)
-        kernel().scan_codes(query[None], unit, self.codes, self.terms, scaled, codes, rough)
-        places = np.arange(len(self)) if allowed is None else np.flatnonzero(allowed)
-        some = rough[0] if allowed is None else rough[0, places]
-        if k < len(some):
-            margin = DEVIATIONS / math.sqrt(12) * self.widest * (1 if unit else float(np.linalg.norm(scaled)))
-            kept = np.flatnonzero(some <= np.partition(some, k - 1)[k - 1] + margin)
-            places = kept if allowed is None else places[kept]
-        exact = exact_distances(scaled, self.vectors[places], metric)
-        order = np.lexsort((labels[places], exact))[:k]
-        return Neighbours(labels[places][order], exact[order].astype(np.float32))
+
+def _scratch(count: int, k: int, dim: int) -> Scratch:
+    """Room for a scan of so many rows."""
+    return Scratch(
+        visited=np.empty(0, np.uint16),
+        near=np.empty(count, np.float32),
+        near_ids=np.empty(k + 1, np.int64),
+        leaders=np.empty(0, np.int64),
+        exact=np.empty(k + 1, np.float64),
+        found=np.empty(k + 1, np.float32),
+        found_ids=np.empty(k + 1, np.int64),
+        fresh=np.empty(0, np.int64),
+        query=np.empty(dim, np.float32),
+        query_codes=np.empty(dim, np.int16),
+        state=np.empty(0, np.int64),
+    )
 
 
 def _extended(old: NDArray[Any], new: NDArray[Any], room: int | None) -> NDArray[Any]:

@@ -6,14 +6,13 @@ import numpy as np
 
 from index.hnsw.kernel.jit import inner
 from index.hnsw.kernel.members import allowed, any_allowed, members_of
-from index.hnsw.kernel.primitives import distance_to, exact_distance_to, pop, prefetch_row, push
+from index.hnsw.kernel.primitives import distance_to, exact_distance_to, length_of, pop, prefetch_row, push
 from index.hnsw.kernel.types import DAMAGED, GROUP_RADIUS, LEADS, SQUARED_L2
 
 
 @inner()
-def _keep(node, distance, n_found, most, scratch):  # type: ignore[no-untyped-def]
-    """Take a row into ``scratch.found`` where it is among the ``most`` nearest, equal ones by row; how many are in it."""
-    found, found_ids = scratch.found, scratch.found_ids
+def keep(node, distance, n_found, most, found, found_ids):  # type: ignore[no-untyped-def]
+    """Take a row into the heap ``found`` where it is among the ``most`` nearest, equal ones by row; how many are in it."""
     if n_found < most or -found[0] > distance or (-found[0] == distance and found_ids[0] > node):
         push(found, found_ids, n_found, -distance, node)
         n_found += 1
@@ -37,7 +36,7 @@ def compare(query, vectors, rows, size, most, scratch):  # type: ignore[no-untyp
         if (vectors.words[node, 0] >> 16) & 1:
             continue
         distance = distance_to(query, vectors.rows[node][vectors.at : vectors.at + vectors.dim], vectors.space)
-        n_found = _keep(node, distance, n_found, most, scratch)
+        n_found = keep(node, distance, n_found, most, scratch.found, scratch.found_ids)
     return n_found
 
 
@@ -65,7 +64,7 @@ def _compare_members(query, length, graph, vectors, allow, leader, n_found, most
             prefetch_row(vectors.rows, node + 1, 4 * at, 4 * to)
         if any_allowed(graph, allow, node):
             distance = distance_to(query, vectors.rows[node][at:to], vectors.space)
-            n_found = _keep(node, distance, n_found, most, scratch)
+            n_found = keep(node, distance, n_found, most, scratch.found, scratch.found_ids)
     return n_found
 
 
@@ -90,15 +89,22 @@ def refine(query, graph, vectors, allow, k, rerank, size, scratch):  # type: ign
             n_fresh += 1
     size = compare(query, vectors, fresh, n_fresh, rerank, scratch)
     if n_leaders > 0 and size >= 0:
-        length = np.float32(0)
-        for i in range(query.shape[0]):
-            length += query[i] * query[i]
-        length = np.sqrt(length)
+        length = length_of(query)
         for place in range(n_leaders):
             size = _compare_members(query, length, graph, vectors, allow, leaders[place], size, rerank, scratch)
             if size < 0:
                 return DAMAGED
     return size
+
+
+@inner()
+def sort_heap(keys, ids, size):  # type: ignore[no-untyped-def]
+    """Put a heap of negated distances in order, the nearest first."""
+    while size > 0:  # the farthest first, each behind what is left of the heap
+        size -= 1
+        key, node = keys[0], ids[0]
+        pop(keys, ids, size + 1)
+        keys[size], ids[size] = key, node
 
 
 @inner()
@@ -117,14 +123,9 @@ def nearest_first(query, graph, vectors, allow, size, k, scratch, labels, distan
         node = scratch.found_ids[place]
         vector = vectors.rows[node][vectors.at : vectors.at + vectors.dim]
         push(exact, ids, place, -exact_distance_to(query, vector, vectors.space), node)
-    n_heads = size
-    while size > 0:  # the farthest first, each behind what is left of the heap
-        size -= 1
-        key, node = exact[0], ids[0]
-        pop(exact, ids, size + 1)
-        exact[size], ids[size] = key, node
+    sort_heap(exact, ids, size)
     n_hits = 0
-    for place in range(n_heads):
+    for place in range(size):
         node, distance = ids[place], np.float32(-exact[place])
         first, end = members_of(graph, node)
         if first == DAMAGED:

@@ -136,14 +136,19 @@ def pop(keys, ids, size):  # type: ignore[no-untyped-def]
 
 
 @inner(fastmath=_SUM)
+def length_of(vector):  # type: ignore[no-untyped-def]
+    total = np.float32(0)
+    for i in range(vector.shape[0]):
+        total += vector[i] * vector[i]
+    return np.sqrt(total)
+
+
+@inner(fastmath=_SUM)
 def take_query(row, unit, query):  # type: ignore[no-untyped-def]
     """Copy a query, scaled to unit length where the metric is cosine."""
     factor = np.float32(1)
     if unit:
-        total = np.float32(0)
-        for i in range(row.shape[0]):
-            total += row[i] * row[i]
-        factor = np.float32(1) / max(np.sqrt(total), np.float32(1e-30))
+        factor = np.float32(1) / max(length_of(row), np.float32(1e-30))
     for i in range(row.shape[0]):
         query[i] = row[i] * factor
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from index.hnsw.kernel.hits import compare, nearest_first, refine
+from index.hnsw.kernel.hits import compare, keep, nearest_first, refine, sort_heap
 from index.hnsw.kernel.jit import compiled, inner
-from index.hnsw.kernel.primitives import encode_query, far, take_query
+from index.hnsw.kernel.primitives import encode_query, exact_distance_to, far, length_of, take_query
 from index.hnsw.kernel.types import TAG
 from index.hnsw.kernel.walk import walk
 
@@ -76,16 +76,40 @@ def scan_rows(queries, k, most, rows, graph, vectors, allow, scratch, labels, di
 
 
 @compiled
-def scan_codes(queries, unit, rows, terms, query, query_codes, distances):  # type: ignore[no-untyped-def]
-    """Compare each query, float32 [n, dim], with codes, int8 [m, >= dim]; fills ``distances``, float32 [n, m], roughly.
+def scan_codes(queries, k, margin, codes, terms, vectors, row_labels, allow, scratch, labels, distances, sizes):  # type: ignore[no-untyped-def]
+    """Find the ``k`` nearest of rows that have no graph, whose labels are ``row_labels``, int64 [m]; else as search_vectors.
 
-    ``query`` and ``query_codes`` are room for one query each.
+    All are compared by their ``codes``, int8 [m, dim], and again by their vectors where that distance is within ``margin``,
+    for a query of length 1, of the k-th. ``allow``: bool [m], or empty. ``scratch.near`` has room for m distances.
     """
+    rough, found, found_ids, exact, ids = (
+        scratch.near,
+        scratch.found,
+        scratch.found_ids,
+        scratch.exact,
+        scratch.near_ids,
+    )
     for n in range(queries.shape[0]):
-        take_query(queries[n], unit, query)
-        scale = encode_query(query, query_codes)
-        for row in range(rows.shape[0]):
-            distances[n, row] = far(query_codes, scale, rows, 0, terms, row, 0)
+        take_query(queries[n], vectors.unit, scratch.query)
+        scale = encode_query(scratch.query, scratch.query_codes)
+        size = 0
+        for row in range(codes.shape[0]):
+            rough[row] = np.nan  # within no margin
+            if allow.shape[0] == 0 or allow[row]:
+                rough[row] = far(scratch.query_codes, scale, codes, 0, terms, row, vectors.space)
+                size = keep(row, rough[row], size, k, found, found_ids)
+        limit = np.float32(np.inf)
+        if size == k:
+            limit = -found[0] + margin * (np.float32(1) if vectors.unit else length_of(scratch.query))
+        size = 0
+        for row in range(codes.shape[0]):
+            if rough[row] <= limit:
+                distance = exact_distance_to(scratch.query, vectors.rows[row], vectors.space)
+                size = keep(row_labels[row], distance, size, k, exact, ids)
+        sort_heap(exact, ids, size)
+        for place in range(size):
+            labels[n, place], distances[n, place] = ids[place], -exact[place]
+        sizes[n] = size
 
 
 @compiled
