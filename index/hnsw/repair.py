@@ -17,6 +17,7 @@ from index.metrics import Metric
 ROUNDS = 4  # a link that is replaced may have been another element's only one
 CHUNK = 4096
 SAME = 1e-5  # of a vector's squared length: a distance at which another is as good as itself
+QUICK_EF = 16  # finds nearly all, several times as fast; the others are looked for again
 PLACES = 16  # of the nearest elements that are looked at for a free place
 
 
@@ -44,12 +45,18 @@ def link_lost_elements(path: Path, dim: int, metric: Metric) -> None:
 
 def lost_elements(index: MappedIndex, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
     """Return which of ``rows``, or of all that stand in the graph, a search with their own vectors does not find."""
-    words = index.file.links[:, 0]
+    words, labels = index.file.links[:, 0], index.labels()
     rows = np.flatnonzero(words & MEMBER == 0) if rows is None else rows
-    labels, lost = index.labels(), list[int]()
+    for ef in (QUICK_EF, DEFAULT_EF):
+        rows = _not_found(index, labels, rows, ef)
+    return rows
+
+
+def _not_found(index: MappedIndex, labels: NDArray[np.int64], rows: NDArray[np.int64], ef: int) -> NDArray[np.int64]:
+    lost = list[int]()
     for at in range(0, len(rows), CHUNK):
         part = rows[at : at + CHUNK]
-        found = index.search(index.vectors()[part], 1, DEFAULT_EF, threads=os.cpu_count() or 1)
+        found = index.search(index.vectors()[part], 1, ef, threads=os.cpu_count() or 1)
         squares = np.square(index.vectors()[part]).sum(axis=1)
         for row, square, (others, distances) in zip(part.tolist(), squares.tolist(), found, strict=True):
             if not len(others) or (others[0] != labels[row] and distances[0] > SAME * square):
