@@ -31,7 +31,7 @@ from index.catalogue.generation import (
 from index.catalogue.rows import insert_vector, now, select_in
 from index.columns.build import TableBuilder
 from index.columns.file import write_columns
-from index.errors import CatalogueBusy, CatalogueMismatch, DamagedIndex, EmptyCatalogue, NothingToRollBack
+from index.errors import CatalogueBusy, CatalogueMismatch, EmptyCatalogue, NothingToRollBack
 from index.hnsw.build import build_hnsw
 from index.hnsw.codes import build_codes
 from index.hnsw.file import open_hnsw_file
@@ -109,11 +109,8 @@ def build_generation(
     build_hnsw(
         path, _vectors(connection, ids, base, planned.dim, vectors), len(ids), planned.dim, metric, progress=advance
     )
-    try:
-        file = open_hnsw_file(path, planned.dim)
-        build_codes(folder / base_files(planned.base)[1], file, metric)
-    except DamagedIndex as error:  # hnswlib does not say when the disk takes less than it writes
-        raise OSError(f"the index file was not written whole ({error}); is the disk full?") from None
+    file = open_hnsw_file(path, planned.dim)
+    build_codes(folder / base_files(planned.base)[1], file, metric)
     labels = file.labels()
     _build_columns(folder / base_files(planned.base)[2], connection, labels)
     flush_folder(folder)

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from index.errors import DamagedIndex
 from index.exact import unit_rows
+from index.hnsw.file import open_hnsw_file
 from index.hnsw.groups import Member, append_groups, near_leaders
 from index.hnsw.repair import link_lost_elements
 from index.mapped_file import forget_pages
@@ -36,7 +38,7 @@ def build_hnsw(
 
     Of vectors that are nearly or quite the same one goes into the graph, and leads the others: see
     ``index/hnsw/groups.py``. Written next to ``path``, flushed and renamed. ``progress`` gets the size of each chunk once
-    it is in. Raises OSError when the file cannot be opened; a full disk shows only when the file is read.
+    it is in. Raises OSError when the disk is full.
     """
     unfinished = path.with_name(path.name + ".new")
     append_groups(
@@ -62,6 +64,10 @@ def _write_graph(
         graph.add(labels[shuffled], vectors[shuffled])
         progress(len(labels))
     graph.index.save_index(str(path))
+    try:
+        open_hnsw_file(path, graph.dim)
+    except DamagedIndex as error:  # hnswlib does not say when the disk takes less than it writes
+        raise OSError(f"the index file was not written whole ({error}); is the disk full?") from None
     return graph.members
 
 
@@ -69,6 +75,7 @@ class _Graph:
     """An hnswlib index of leaders, and the members of their groups."""
 
     def __init__(self, count: int, dim: int, metric: Metric, m: int, ef_construction: int) -> None:
+        self.dim = dim
         self._normalized = METRICS[metric].normalized
         # Cosine is the inner product of unit vectors. They are scaled here, so that equal ones stay equal to the last bit.
         self.index = self._make("l2" if METRICS[metric].euclidean else "ip", count, dim, m, ef_construction)
