@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,30 +10,21 @@ from numpy.typing import NDArray
 
 from index.backend import Neighbours, as_queries
 from index.exact import search_exact
-from index.hnsw.codes import encode
+from index.hnsw.codes import OFF, encode
 from index.hnsw.kernel.loader import kernel, kernel_is_there
 from index.hnsw.kernel.types import INNER_PRODUCT, SQUARED_L2, Scratch, Vectors
 from index.metrics import METRICS, Metric
 
 LEAST_ROOM = 64  # rows
-# A code is off by a part of its scale that is uniform, so a product with a query by ‖q‖·scale/√12, about normally. What is
-# this many of these beyond the k-th is beyond it by its vector too, but for one row in a million at that very place.
-DEVIATIONS = 7
-NO_FILTER = np.empty(0, np.bool_)
-NO_WORDS = np.empty((0, 0), np.uint32)
 
 
 @dataclass(frozen=True, slots=True)
 class CodedRows:
-    """Vectors, float32 [n, dim], of unit length under cosine, with their codes, int8 [n, dim], and terms, float32 [n, 2].
-
-    ``widest``: the largest of the terms that a product with a code is multiplied by.
-    """
+    """Vectors, float32 [n, dim], of unit length under cosine, with their codes, int8 [n, dim], and terms, float32 [n, 2]."""
 
     vectors: NDArray[np.float32]
     codes: NDArray[np.int8]
     terms: NDArray[np.float32]
-    widest: float
 
     @staticmethod
     def of(vectors: NDArray[np.float32], metric: Metric) -> CodedRows:
@@ -42,7 +32,7 @@ class CodedRows:
         codes, terms = (
             encode(vectors, metric) if len(vectors) else (vectors.astype(np.int8), np.empty((0, 2), np.float32))
         )
-        return CodedRows(vectors, codes, terms, float(np.abs(terms[:, 1]).max(initial=0)))
+        return CodedRows(vectors, codes, terms)
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -60,12 +50,11 @@ class CodedRows:
             _extended(self.vectors, more.vectors, room),
             _extended(self.codes, more.codes, room),
             _extended(self.terms, more.terms, room),
-            max(self.widest, more.widest),
         )
 
     def taking(self, places: NDArray[np.int64]) -> CodedRows:
         """Return some of these rows."""
-        return CodedRows(self.vectors[places], self.codes[places], self.terms[places], self.widest)
+        return CodedRows(self.vectors[places], self.codes[places], self.terms[places])
 
     def search(
         self,
@@ -86,10 +75,11 @@ class CodedRows:
         (n, dim), k = rows.shape, min(k, len(self))
         found = np.empty((n, k), np.int64), np.empty((n, k), np.float32), np.empty(n, np.int64)
         unit, space = METRICS[metric].normalized, SQUARED_L2 if METRICS[metric].euclidean else INNER_PRODUCT
-        vectors = Vectors(self.vectors, NO_WORDS, 0, 0, dim, space, unit)
-        margin = np.float32(DEVIATIONS / math.sqrt(12) * self.widest)
-        allow, scratch = NO_FILTER if allowed is None else allowed, _scratch(len(self), k, dim)
-        kernel().scan_codes(rows, k, margin, self.codes, self.terms, vectors, labels, allow, scratch, *found)
+        words = np.ascontiguousarray(labels).view(np.uint32).reshape(-1, 2)
+        vectors = Vectors(self.vectors, words, 0, 0, dim, space, unit)
+        places = np.arange(len(self)) if allowed is None else np.flatnonzero(allowed)
+        scratch = _scratch(len(places), k, dim)
+        kernel().scan_codes(rows, k, OFF, places, self.codes, self.terms, vectors, scratch, *found)
         return [Neighbours(near[:size], far[:size]) for near, far, size in zip(*found, strict=True)]
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from index.backend import DEFAULT_EF, Capability, Counts, Neighbours, as_queries, check_widths
 from index.errors import DamagedIndex, UnsupportedOperation
-from index.hnsw.codes import Codes, open_codes
+from index.hnsw.codes import OFF, Codes, open_codes
 from index.hnsw.file import HnswFile, open_hnsw_file, upper_offsets
 from index.hnsw.kernel.loader import kernel, kernel_is_there
 from index.hnsw.kernel.types import (
@@ -213,11 +213,17 @@ class MappedIndex:
     def _complete(self, queries: NDArray[np.float32], k: int, allowed: Allowed | None, found: _Found) -> None:
         """Compare the rows themselves where the graph is not worth its cost, or does not lead to all that is there."""
         rows = self._live if allowed is None else allowed.rows()
+        if allowed is not None and self.codes and self.codes.deletions:
+            rows = np.intersect1d(rows, self._live, assume_unique=True)
         short = np.flatnonzero((found.sizes < min(k, len(rows))) & (found.sizes != DAMAGED))
         some = found.part(short)
-        alone = self._graph._replace(groups=False)  # each row is compared, so none stands for others
         scratch = self._scratch(k + SPARE)
-        kernel().scan_rows(queries[short], k, k + SPARE, rows, alone, self._vectors, NO_FILTER, scratch, *some)
+        if self.codes:
+            scanned = self.codes.rows, self.codes.terms, self._vectors, scratch
+            kernel().scan_codes(queries[short], k, OFF, rows, *scanned, *some)
+        else:
+            alone = self._graph._replace(groups=False)  # each row is compared, so none stands for others
+            kernel().scan_rows(queries[short], k, k + SPARE, rows, alone, self._vectors, NO_FILTER, scratch, *some)
         found.labels[short], found.distances[short], found.sizes[short] = some
         if (found.sizes == DAMAGED).any():
             raise DamagedIndex("the index file holds a link to an element that is not there; restore or rebuild it")

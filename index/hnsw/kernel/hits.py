@@ -108,9 +108,14 @@ def sort_heap(keys, ids, size):  # type: ignore[no-untyped-def]
 
 
 @inner()
-def _add_hit(vectors, node, distance, n_hits, labels, distances):  # type: ignore[no-untyped-def]
+def label_of(vectors, node):  # type: ignore[no-untyped-def]
     words = vectors.words[node]
-    labels[n_hits] = np.int64(words[vectors.label_at]) | (np.int64(words[vectors.label_at + 1]) << 32)
+    return np.int64(words[vectors.label_at]) | (np.int64(words[vectors.label_at + 1]) << 32)
+
+
+@inner()
+def _add_hit(vectors, node, distance, n_hits, labels, distances):  # type: ignore[no-untyped-def]
+    labels[n_hits] = label_of(vectors, node)
     distances[n_hits] = distance
     return n_hits + 1
 

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from index.hnsw.kernel.hits import compare, keep, nearest_first, refine, sort_heap
+from index.hnsw.kernel.hits import compare, keep, label_of, nearest_first, refine, sort_heap
 from index.hnsw.kernel.jit import compiled, inner
-from index.hnsw.kernel.primitives import encode_query, exact_distance_to, far, length_of, take_query
-from index.hnsw.kernel.types import TAG
+from index.hnsw.kernel.primitives import encode_query, exact_distance_to, far, length_of, prefetch_row, take_query
+from index.hnsw.kernel.types import DAMAGED, TAG
 from index.hnsw.kernel.walk import walk
+
+AHEAD = 8  # rows that are prefetched before their turn in a scan of codes: a third faster where they lie apart
 
 
 @inner()
@@ -76,39 +78,49 @@ def scan_rows(queries, k, most, rows, graph, vectors, allow, scratch, labels, di
 
 
 @compiled
-def scan_codes(queries, k, margin, codes, terms, vectors, row_labels, allow, scratch, labels, distances, sizes):  # type: ignore[no-untyped-def]
-    """Find the ``k`` nearest of rows that have no graph, whose labels are ``row_labels``, int64 [m]; else as search_vectors.
+def scan_codes(queries, k, off, rows, codes, terms, vectors, scratch, labels, distances, sizes):  # type: ignore[no-untyped-def]
+    """Compare each query with ``rows``, int64 [m], by their codes, and with those that may be its nearest by their vectors.
 
-    All are compared by their ``codes``, int8 [m, dim], and again by their vectors where that distance is within ``margin``,
-    for a query of length 1, of the k-th. ``allow``: bool [m], or empty. ``scratch.near`` has room for m distances.
+    A distance by codes is taken to be wrong by ``off`` times the row's scale and the query's length, at most. Else as
+    search_vectors, with no filter; ``scratch.near`` has room for m distances.
     """
-    rough, found, found_ids, exact, ids = (
+    least, found, found_ids, exact, ids = (
         scratch.near,
         scratch.found,
         scratch.found_ids,
         scratch.exact,
         scratch.near_ids,
     )
+    row_bytes = codes.shape[1]
     for n in range(queries.shape[0]):
         take_query(queries[n], vectors.unit, scratch.query)
         scale = encode_query(scratch.query, scratch.query_codes)
-        size = 0
-        for row in range(codes.shape[0]):
-            rough[row] = np.nan  # within no margin
-            if allow.shape[0] == 0 or allow[row]:
-                rough[row] = far(scratch.query_codes, scale, codes, 0, terms, row, vectors.space)
-                size = keep(row, rough[row], size, k, found, found_ids)
-        limit = np.float32(np.inf)
-        if size == k:
-            limit = -found[0] + margin * (np.float32(1) if vectors.unit else length_of(scratch.query))
-        size = 0
-        for row in range(codes.shape[0]):
-            if rough[row] <= limit:
-                distance = exact_distance_to(scratch.query, vectors.rows[row], vectors.space)
-                size = keep(row_labels[row], distance, size, k, exact, ids)
-        sort_heap(exact, ids, size)
-        for place in range(size):
-            labels[n, place], distances[n, place] = ids[place], -exact[place]
+        wrong = off * (np.float32(1) if vectors.unit else length_of(scratch.query))
+        size, limit = 0, np.float32(np.inf)
+        for place in range(rows.shape[0]):
+            node = rows[place]
+            if node < 0 or node >= codes.shape[0]:
+                size = DAMAGED
+                break
+            if place + AHEAD < rows.shape[0]:
+                prefetch_row(codes, rows[place + AHEAD], 0, row_bytes)
+                prefetch_row(terms, rows[place + AHEAD], 0, 8)
+            distance = far(scratch.query_codes, scale, codes, 0, terms, node, vectors.space)
+            margin = wrong * abs(terms[node, 1])
+            least[place] = distance - margin
+            if distance + margin < limit:
+                size = keep(node, distance + margin, size, k, found, found_ids)
+                limit = -found[0] if size == k else limit
+        if size != DAMAGED:
+            size = 0
+            for place in range(rows.shape[0]):
+                if least[place] <= limit:
+                    vector = vectors.rows[rows[place]][vectors.at : vectors.at + vectors.dim]
+                    distance = exact_distance_to(scratch.query, vector, vectors.space)
+                    size = keep(label_of(vectors, rows[place]), distance, size, k, exact, ids)
+            sort_heap(exact, ids, size)
+            for place in range(size):
+                labels[n, place], distances[n, place] = ids[place], -exact[place]
         sizes[n] = size
 
 
