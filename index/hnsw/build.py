@@ -20,6 +20,7 @@ from index.metrics import METRICS, Metric
 M = 16  # links for each element; 16 to 32 is what hnswlib's own guide gives for image features
 EF_CONSTRUCTION = 200
 EF_LEADER = 32  # how widely the leader of a new vector is looked for
+BATCH = 1024  # vectors that are compared with each other before they go in
 SEED = 7  # of the order in which a chunk's vectors go in
 
 
@@ -61,7 +62,9 @@ def _write_graph(
     for labels, vectors in chunks:
         # Shuffled: the elements of one group that go in one after the other cut the graph into pieces.
         shuffled = order.permutation(len(labels))
-        graph.add(labels[shuffled], vectors[shuffled])
+        for at in range(0, len(labels), BATCH):
+            part = shuffled[at : at + BATCH]
+            graph.add(labels[part], vectors[part])
         progress(len(labels))
     graph.index.save_index(str(path))
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -79,3 +80,12 @@ def _built(folder: Path, vectors: NDArray[np.float32], metric: Metric) -> tuple[
     codes = folder / "index.codes"
     build_codes(codes, open_hnsw_file(path, DIM), metric)
     return open_index(path, DIM, metric, codes), open_index(path, DIM, metric)
+
+
+def test_memory_of_a_build_does_not_grow_with_the_square_of_a_chunk(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(4).standard_normal((8000, 4)).astype(np.float32)
+    tracemalloc.start()
+    build_hnsw(tmp_path / "index", [(np.arange(8000), vectors)], 8000, 4, "l2")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 64 * 2**20
