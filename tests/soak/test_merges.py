@@ -23,7 +23,7 @@ from tests.serving import ROOT, serving
 
 CONNECTIONS = 32
 SWITCHES = 24  # of which each eighth is a rollback
-FILLERS = 5000  # items, so that a merge takes seconds
+FILLERS = 2000  # items, so that a merge takes seconds
 SETTINGS = {"LENS_WRITABLE": "1", "LENS_WORKERS": "2", "LENS_MAX_QUEUE_SECONDS": "60", "LENS_DEMO": "0"}
 
 
