@@ -125,6 +125,8 @@ bench: setup $(READY_DEV)  ## the benchmarks, quickly; benchmarks/README.md has 
 	$(BIN)/python -m benchmarks.index_speed --quick
 	$(BIN)/python -m benchmarks.filters --quick
 	$(BIN)/python -m benchmarks.metadata --quick
+	$(BIN)/python -m benchmarks.living --quick
+	$(BIN)/python -m benchmarks.freshness --quick
 	$(BIN)/python -m benchmarks.index_memory --quick
 	$(BIN)/python -m benchmarks.index_open --quick
 	$(BIN)/python -m benchmarks.embedding --quick
