@@ -79,7 +79,7 @@ class CatalogueEditor:
         async def embed(pixels: Any) -> list[Any]:
             return [one.vector for one in await embedder.embed(pixels)]
 
-        self._merger = Merger(folder, self._ahead, merge_items)
+        self._merger = Merger(folder, self._writer.to_merge, merge_items)
         self.ingest = LiveIngest(
             self._writer,
             card,
@@ -141,10 +141,6 @@ class CatalogueEditor:
             lambda found: changed_answer(names, found),
             lambda answer: asyncio.to_thread(self._writer.update, names, changes, replace=fields.replace, also=answer),
         )
-
-    def _ahead(self) -> int:
-        added, changed, _ = self._writer.unmerged()
-        return added + changed
 
     def merge_soon(self) -> None:
         """Have changes merged, where there are enough of them."""

@@ -155,13 +155,16 @@ class LiveWriter:
             raise KeyReused("this Idempotency-Key was used for another request")
         return row and str(row[1])
 
-    def unmerged(self) -> tuple[int, int, int]:
-        """Return how many items the index lacks, how many changes it has not seen, and how many items it has."""
+    def to_merge(self) -> int:
+        """Return how many items the index lacks and changes it has not seen; 0 where no item is left to make one of."""
         with self._lock:
             _, generation = self._read()
-            sql = "SELECT (SELECT count(*) FROM vectors WHERE id > ?), (SELECT count(*) FROM changes WHERE seq > ?)"
-            ((added, changed),) = self._connection.execute(sql, (generation.last_id, generation.last_change))
-            return added, changed, generation.count
+            sql = (
+                "SELECT (SELECT count(*) FROM vectors WHERE id > ?) + (SELECT count(*) FROM changes WHERE seq > ?) "
+                "WHERE EXISTS (SELECT 1 FROM items)"
+            )
+            found = self._connection.execute(sql, (generation.last_id, generation.last_change)).fetchone()
+            return int(found[0]) if found else 0
 
     def close(self) -> None:
         """Let go of the database."""
