@@ -16,7 +16,7 @@ from tests.conftest import MODEL
 from tests.serving import serving
 
 
-@pytest.mark.parametrize("metric", ["ip", "l2"])
+@pytest.mark.parametrize("metric", ["ip", pytest.param("l2", marks=pytest.mark.soak)])
 def test_a_metric_goes_the_whole_way(metric: Metric, photos: list[Path], tmp_path: Path) -> None:
     out, some = tmp_path / "out", photos[:20]
     (tmp_path / "in").mkdir()

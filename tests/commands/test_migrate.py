@@ -57,6 +57,7 @@ def finds_all(folder: Path, pictures: Path) -> bool:
     )
 
 
+@pytest.mark.soak
 def test_a_model_is_changed_and_changed_back_and_no_item_is_lost(
     pictures: Path, photos: list[Path], weights: Path, extractor: Extractor, tmp_path: Path
 ) -> None:

@@ -38,6 +38,7 @@ def unpatched(code: str) -> str:
     return done.stderr
 
 
+@pytest.mark.soak
 def test_disable_downloads_is_still_needed() -> None:
     for name in (*gradio_patches.DOWNLOADS, "async_ssrf_protected_download"):
         assert callable(getattr(gradio.processing_utils, name)), f"{name} is gone: what fetches URLs now?"
@@ -56,6 +57,7 @@ for name in DOWNLOADS:
     assert unpatched(patched).count("this page fetches nothing") == len(gradio_patches.DOWNLOADS)
 
 
+@pytest.mark.soak
 def test_disable_tracebacks_is_still_needed() -> None:
     import gradio.queueing
     import gradio.routes
@@ -85,6 +87,7 @@ def test_accept_uploads_only_is_still_needed() -> None:
     assert page.has_launched
 
 
+@pytest.mark.soak
 def test_use_root_path_is_still_needed() -> None:
     code = """
 import fastapi, gradio.route_utils, sys

@@ -31,6 +31,7 @@ def test_seeded_mutations_end_in_an_answer_or_a_named_error_and_verify_finds_eac
     assert min(tally["answered"], tally["DamagedIndex"]) > 50, tally
 
 
+@pytest.mark.soak
 def test_no_damage_makes_the_kernel_read_outside_its_arrays() -> None:
     tally = fuzz.fuzz(180, bounds=True)
     assert tally["deaths"] == 0, tally

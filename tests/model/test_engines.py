@@ -119,6 +119,7 @@ def test_both_engines_open_the_same_folder(folder: Path, pixels: np.ndarray) -> 
     check_golden(torch_engine, folder)
 
 
+@pytest.mark.soak
 def test_a_build_that_was_broken_off_keeps_its_extractor_if_it_is_whole(folder: Path, samples: Path) -> None:
     sources = SourceSamples(find_sources([samples]), Limits())
     (folder / "marker").touch()
