@@ -12,7 +12,16 @@ from typing import Any, Literal
 import click
 from rich.markup import escape
 
-from commands.console import UserPath, checked_settings, escaped, json_option, print_json, stderr
+from commands.console import (
+    UserPath,
+    checked_settings,
+    escaped,
+    json_option,
+    precision_option,
+    print_json,
+    stderr,
+    weights_option,
+)
 from commands.progress import Bars
 from commands.sources import look_through, source_options
 from index import METRICS, Metric, check_place
@@ -26,14 +35,8 @@ SHOWN_SKIPS = 10
 @source_options
 @click.option("--out", required=True, type=UserPath(), help="The catalogue folder to make.")
 @click.option("--model", default="resnet50.tv_in1k", show_default=True, help="Any timm model.")
-@click.option("--weights", type=UserPath(), help="Weights from a file (.pth or .safetensors).")
-@click.option(
-    "--precision",
-    default="auto",
-    show_default=True,
-    type=click.Choice(["auto", "f32", "bf16", "int8"]),
-    help="What the network computes in; auto is bf16 where the CPU has it and it stays true, else f32.",
-)
+@weights_option
+@precision_option
 @click.option(
     "--metric",
     default="cosine",

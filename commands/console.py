@@ -54,6 +54,14 @@ class UserPath(click.Path):
 
 stderr = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+weights_option = click.option("--weights", type=UserPath(), help="Weights from a file (.pth or .safetensors).")
+precision_option = click.option(
+    "--precision",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "f32", "bf16", "int8"]),
+    help="What the network computes in; auto is bf16 where the CPU has it and it stays true, else f32.",
+)
 folder_argument = click.argument("folder", metavar="DIR", type=UserPath())
 
 

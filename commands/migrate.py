@@ -12,7 +12,16 @@ from typing import Literal
 import click
 from rich.markup import escape
 
-from commands.console import UserPath, checked_settings, escaped, folder_argument, json_option, print_json, stderr
+from commands.console import (
+    checked_settings,
+    escaped,
+    folder_argument,
+    json_option,
+    precision_option,
+    print_json,
+    stderr,
+    weights_option,
+)
 from commands.progress import Bars
 from commands.sources import UrlReader
 from index import METRICS, Generation, needs_other_extractor
@@ -28,14 +37,8 @@ needs_other_model = needs_other_extractor
 @click.command()
 @folder_argument
 @click.option("--model", required=True, help="Any timm model.")
-@click.option("--weights", type=UserPath(), help="Weights from a file (.pth or .safetensors).")
-@click.option(
-    "--precision",
-    default="auto",
-    show_default=True,
-    type=click.Choice(["auto", "f32", "bf16", "int8"]),
-    help="What the network computes in.",
-)
+@weights_option
+@precision_option
 @click.option(
     "--dry-run", is_flag=True, help="Embed and compare, and switch nothing; the vectors are kept for the next run."
 )
