@@ -21,7 +21,7 @@ from server.api.item_parsing import Addition, for_later, is_for_later, read_addi
 from server.api.item_requests import FacetsFields, JobFields, RemoveFields, UpdateFields
 from server.api.item_schemas import AddedAnswer, ChangedAnswer, FacetsAnswer, JobAnswer, facets_answer
 from server.api.parsing import read_json, read_multipart
-from server.api.requests import ItemsFields, NoFields, QueryFields, QueryOne, SearchFields, check_counts
+from server.api.requests import ItemsFields, NoFields, PictureOne, QueryFields, QueryOne, SearchFields, check_counts
 from server.api.responses import serve_route
 from server.api.routes import (
     EMBED,
@@ -195,17 +195,17 @@ class ImageSearch:
         return await editor.update(fields, repeatable(ctx.request, [fields]))
 
     async def _to_picture(self, given: Addition) -> NewPicture | Exception:
-        found = given.data if given.data is not None else await self._to_input(given.query)
-        assert not isinstance(found, ItemQuery)  # no addition is one
+        found = given.data if given.data is not None else await self._to_data(given.query)
         return found if isinstance(found, Exception) else NewPicture(found, given.key, given.metadata)
 
     async def _to_input(self, query: QueryOne) -> QueryInput:
+        return ItemQuery(query.id) if query.id is not None else await self._to_data(query)
+
+    async def _to_data(self, given: PictureOne) -> bytes | Exception:
         try:
-            if query.url is not None:
-                return await self._fetcher.fetch(query.url)
-            if query.id is not None:
-                return ItemQuery(query.id)
-            return await asyncio.to_thread(query.picture)
+            if given.url is not None:
+                return await self._fetcher.fetch(given.url)
+            return await asyncio.to_thread(given.picture)
         except (RequestError, ImageTooLarge) as error:
             return error
 

@@ -16,19 +16,20 @@ from index import Generation, backup_catalogue, restore_catalogue
 @click.command()
 @folder_argument
 @click.argument("target", metavar="BACKUP", type=UserPath())
+@click.option("--overwrite", is_flag=True, help="Also where another catalogue is at BACKUP.")
 @json_option
-def backup(folder: Path, target: Path, as_json: bool) -> None:
+def backup(folder: Path, target: Path, overwrite: bool, as_json: bool) -> None:
     """Copy a catalogue to the folder BACKUP, consistently, also while it is served and written to.
 
     Into a backup that is there already only what has changed is copied. A backup is a catalogue like any other: it can be
-    searched, served and verified.
+    searched, served and verified. Another catalogue at BACKUP, one that was built anew too, is left alone.
 
     \b
     Example:
       python cli.py backup catalogue /mnt/backup/catalogue
     """
     with Bars(stderr) as bars:
-        made = backup_catalogue(folder, target.resolve(), bars.show)
+        made = backup_catalogue(folder, target.resolve(), bars.show, overwrite=overwrite)
     _print_copied(made, target, "backed up", as_json)
 
 
@@ -39,6 +40,8 @@ def backup(folder: Path, target: Path, as_json: bool) -> None:
 @json_option
 def restore(backup: Path, out: Path, overwrite: bool, as_json: bool) -> None:
     """Make a catalogue of a backup, once every file of that has been checked.
+
+    A service that has the replaced catalogue open goes on with what it was, and refuses to change it: start it again.
 
     \b
     Example:

@@ -37,7 +37,7 @@ def add(folder: Path, labels_from_folders: bool, as_json: bool, **sources: Any) 
     """Add pictures to a catalogue, of all the kinds of sources that build takes; it may be served meanwhile.
 
     A file that the catalogue has under the same key, unchanged, is left alone; a changed one replaces it. Every batch is kept
-    once it is done: stop it with Ctrl-C and run the same command again.
+    once it is done: stop it with Ctrl-C and run the same command again. Exit code 1 when nothing could be added.
 
     \b
     Examples:
@@ -65,12 +65,15 @@ def add(folder: Path, labels_from_folders: bool, as_json: bool, **sources: Any) 
     print_skipped(report.skipped)
     if as_json:
         print_json(json.dumps({"catalogue": str(folder), **asdict(report)}, ensure_ascii=False))
-        return
-    seconds = time.perf_counter() - begun
-    click.echo(
-        f"{report.added} pictures added to {escaped(folder)}; {report.kept} unchanged; {len(report.skipped)} skipped; "
-        f"{seconds:.1f} s"
-    )
+    else:
+        seconds = time.perf_counter() - begun
+        click.echo(
+            f"{report.added} pictures added to {escaped(folder)}; {report.kept} unchanged; {len(report.skipped)} skipped; "
+            f"{seconds:.1f} s"
+        )
+    if report.skipped and not (report.added or report.kept):
+        stderr.print("error: none of the pictures could be added")
+        raise click.exceptions.Exit(1)
 
 
 @click.command()

@@ -23,7 +23,7 @@ from commands.console import (
     weights_option,
 )
 from commands.progress import Bars
-from commands.sources import UrlReader
+from commands.sources import UrlReader, private_urls_option
 from index import METRICS, Generation, needs_other_extractor
 from ingest import CatalogueSamples, MigrationReport, go_back, migrate_catalogue
 from model import Extractor, Limits, build_extractor, open_verified_engine
@@ -42,7 +42,7 @@ needs_other_model = needs_other_extractor
 @click.option(
     "--dry-run", is_flag=True, help="Embed and compare, and switch nothing; the vectors are kept for the next run."
 )
-@click.option("--private-urls", is_flag=True, help="Fetch from addresses too that are not on the public internet.")
+@private_urls_option
 @json_option
 def migrate(
     folder: Path,

@@ -26,6 +26,11 @@ class SourceArgument(UserPath):
         return value if value == STDIN or is_url(value) else super().convert(value, param, ctx)
 
 
+private_urls_option = click.option(
+    "--private-urls",
+    is_flag=True,
+    help="Fetch also from addresses in your own network, and by any protocol that fsspec reads.",
+)
 _OPTIONS = (
     click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=SourceArgument()),
     click.option("--labels-from-folders", is_flag=True, help="Keep the name of each picture's folder as its label."),
@@ -37,8 +42,8 @@ _OPTIONS = (
     ),
     click.option("--picture-column", metavar="NAME", help="The column of tables with a picture's path or URL."),
     click.option("--key-column", metavar="NAME", help="The column with the items' keys; else key, or the path or URL."),
-    click.option("--refetch", is_flag=True, help="Fetch URLs again that are in the catalogue; only others are else."),
-    click.option("--private-urls", is_flag=True, help="Fetch from addresses too that are not on the public internet."),
+    click.option("--refetch", is_flag=True, help="Fetch URLs again that the catalogue has already."),
+    private_urls_option,
 )
 
 
@@ -70,7 +75,7 @@ class UrlReader:
 
     def __init__(self, settings: Settings, *, private: bool) -> None:
         self._settings = settings
-        self._private = private
+        self.private = private
         self._lock = threading.Lock()
         self._started: tuple[Any, asyncio.AbstractEventLoop] | None = None
 
@@ -92,8 +97,8 @@ class UrlReader:
                 from server.gateway.url_fetcher import UrlFetcher  # which takes a moment to import
 
                 settings = self._settings
-                hosts = settings.url_hosts or ("*:*" if self._private else "*")
-                fetcher = UrlFetcher(hosts, settings.url_seconds, settings.max_bytes, private=self._private)
+                hosts = settings.url_hosts or ("*:*" if self.private else "*")
+                fetcher = UrlFetcher(hosts, settings.url_seconds, settings.max_bytes, private=self.private)
                 loop = asyncio.new_event_loop()
                 threading.Thread(target=loop.run_forever, name="urls", daemon=True).start()
                 self._started = fetcher, loop

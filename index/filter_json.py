@@ -36,6 +36,8 @@ def field_names(where: object) -> Iterator[str]:
         for name, asked in where.items():
             if not name.startswith("$"):
                 yield unicodedata.normalize("NFC", name)
+            elif name == "$near":
+                yield from (one for one in field_names(asked) if one != "km")
             elif isinstance(asked, list):
                 for one in asked:
                     yield from field_names(one)

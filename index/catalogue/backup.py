@@ -7,8 +7,9 @@ import shutil
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
-from index.catalogue.database import Reading, open_database
+from index.catalogue.database import Reading, open_database, read_meta
 from index.catalogue.files import BASE, DATABASE, check_place, flush_folder, hash_file, original_file, write_original
 from index.catalogue.generation import Generation, read_generation
 from index.catalogue.verify import verify_catalogue
@@ -19,16 +20,28 @@ STAGING = ".backup"  # the folder in a backup where its next database is made
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
-def backup_catalogue(folder: Path, target: Path, progress: Progress = lambda *_: None) -> Generation:
+def backup_catalogue(
+    folder: Path, target: Path, progress: Progress = lambda *_: None, *, overwrite: bool = False
+) -> Generation:
     """Write a consistent copy of the catalogue in ``folder`` to ``target``, and return the generation that it has.
 
     It may be written to meanwhile. A backup that is at ``target`` already becomes this one: files that it has are not copied
     again. Each file is checked by its SHA-256. Interrupted, it leaves an older backup whole. ``progress``: "copy" (bytes).
+    ``overwrite``: also where another catalogue is at ``target``.
 
     Raises CatalogueNotFound, CatalogueMismatch, CatalogueExists (``target`` is something else), DamagedIndex or OSError.
     """
-    if target.exists() and any(target.iterdir()) and not any((target / name).exists() for name in (DATABASE, STAGING)):
-        raise CatalogueExists(f"{target} is there already and is no backup, so it is left alone; choose another folder")
+    _check_apart(folder, target)
+    if target.exists() and any(target.iterdir()):
+        if not any((target / name).exists() for name in (DATABASE, STAGING)):
+            raise CatalogueExists(
+                f"{target} is there already and is no backup, so it is left alone; choose another folder"
+            )
+        if not overwrite and not _is_backup_of(folder, target):
+            raise CatalogueExists(
+                f"{target} is another catalogue, or has items that {folder} never had, so it is left alone; choose another "
+                "folder, or replace it with --overwrite"
+            )
     for remaining in reversed(range(TRIES)):
         staging = target / STAGING
         shutil.rmtree(staging, ignore_errors=True)
@@ -58,6 +71,7 @@ def restore_catalogue(
     Raises CatalogueNotFound, CatalogueMismatch, DamagedIndex (the backup's first fault), CatalogueExists or OSError.
     """
     check_place(folder, overwrite=overwrite)
+    _check_apart(backup, folder)
     for fault in verify_catalogue(backup, progress):
         raise DamagedIndex(f"the backup {backup} is damaged: {fault}")
     partial = folder.with_name(f"{folder.name}.restoring")
@@ -73,6 +87,29 @@ def restore_catalogue(
         partial.rename(folder)
     flush_folder(folder.parent)
     return generation
+
+
+def _check_apart(source: Path, target: Path) -> None:
+    """Raise CatalogueExists where one folder is the other, or lies in it."""
+    one, other = source.resolve(), target.resolve()
+    if one == other or one in other.parents or other in one.parents:
+        raise CatalogueExists(f"{target} is {source} itself, or lies in it, or around it; choose another folder")
+
+
+def _is_backup_of(folder: Path, target: Path) -> bool:
+    """Return whether ``target`` has an earlier state of the catalogue in ``folder``, or the beginning of a backup."""
+    if not (target / DATABASE).is_file():
+        return True
+    with closing(Reading(open_database(folder))) as one, closing(Reading(open_database(target))) as other:
+        ours, theirs = (_identity(database, place) for database, place in ((one, folder), (other, target)))
+    return ours[0] == theirs[0] and all(there <= here for here, there in zip(ours[1:], theirs[1:], strict=True))
+
+
+def _identity(database: Reading, folder: Path) -> tuple[Any, int, int]:
+    """Return what tells a catalogue from others, and how many items and changes it has ever had."""
+    meta = read_meta(database, folder)
+    counts = dict(database.query("SELECT name, seq FROM sqlite_sequence"))
+    return [meta.get("id"), meta.get("created_at")], int(counts.get("items", 0)), int(counts.get("changes", 0))
 
 
 def _copy_files(folder: Path, target: Path, generation: Generation, progress: Progress) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.catalogue.files import DATABASE
-from index.errors import CatalogueBusy, CatalogueNotFound, DamagedIndex, DiskFull
+from index.errors import CatalogueBusy, CatalogueMismatch, CatalogueNotFound, DamagedIndex, DiskFull
 
 BUSY_SECONDS = 30  # that a writer waits for another one
 # vectors: float32 bytes of the items that the current generation's index has not. changes: what became of items that it has,
@@ -60,6 +60,26 @@ CREATE TABLE requests (
 ) WITHOUT ROWID
 """
 COUNTED = ("items", "thumbnails", "vectors")
+
+
+class OpenedFile:
+    """Knows which catalogue.sqlite of a folder was opened, and whether it is still the one that is there."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / DATABASE
+        self._inode = self._path.stat().st_ino
+
+    def check(self) -> None:
+        """Raise CatalogueMismatch where another file has taken its place: what is written to the old one would be lost."""
+        try:
+            there = self._path.stat().st_ino == self._inode
+        except OSError:
+            there = False
+        if not there:
+            raise CatalogueMismatch(
+                f"{self._path.parent} was replaced by another catalogue, or removed, while it was open; start again what has "
+                "it open (the service)"
+            )
 
 
 def create_database(folder: Path, meta: dict[str, Any]) -> sqlite3.Connection:

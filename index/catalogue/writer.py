@@ -6,6 +6,7 @@ import json
 import shutil
 import sqlite3
 import tempfile
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -199,6 +200,7 @@ def start_catalogue(
             "originals": originals,
             "reader": reader,
             "created_at": now(),
+            "id": uuid.uuid4().hex,
         }
         connection = create_database(partial, meta)
     return CatalogueWriter(folder, partial, connection)

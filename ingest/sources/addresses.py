@@ -21,21 +21,21 @@ def open_address(address: str, fetch: Fetch | None) -> Content:
         return Missing(address, "it was sent to the service, and its file was not kept")
     try:
         if found := MEMBER.fullmatch(address):
-            archive, members = _listed(found[3])
+            archive, members = _listed(found[3], fetch)
             if found[2] not in members:
                 return Missing(address, "the archive has it no more")
             return ArchiveMember(archive, members[found[2]])
         if address.lower().startswith(URL_SCHEMES):
             return UrlFile(address, fetch)
-        return RemoteFile(*open_store(address)) if is_url(address) else LocalFile(Path(address))
+        return RemoteFile(*open_store(address, fetch)) if is_url(address) else LocalFile(Path(address))
     except (SourceNotFound, OSError) as error:
         return Missing(address, str(error))
 
 
 @functools.lru_cache(LISTED)
-def _listed(address: str) -> tuple[Archive, dict[str, Member]]:
+def _listed(address: str, fetch: Fetch | None) -> tuple[Archive, dict[str, Member]]:
     if is_url(address):
-        archive = remote_archive(RemoteFile(*open_store(address)))
+        archive = remote_archive(RemoteFile(*open_store(address, fetch)))
     else:
         kind, path = archive_kind(address), Path(address)
         facts = path.stat()

@@ -11,7 +11,19 @@ from typing import Any, Protocol
 
 from model import ImageTooLarge, Limits, UnreadableImage, read_file
 
-Fetch = Callable[[str], bytes]  # of an http or https URL; raises OSError or ImageError
+
+class Fetch(Protocol):
+    """Fetches http and https URLs. ``private``: also from one's own network; then stores may be of any kind."""
+
+    private: bool
+
+    def __call__(self, url: str) -> bytes:
+        """Return what is at a URL. Raises OSError or ImageError."""
+
+    def __hash__(self) -> int:
+        """Return the hash of the object itself."""
+
+
 Stamp = tuple[int, int]  # bytes, and a number that changes with them: a modification time in ns, a hash, or a checksum
 URL_SCHEMES = ("http://", "https://")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import replace
 from io import BytesIO
@@ -152,7 +151,7 @@ class _Finder:
         self._found.others += [key_of(start / one.name) for some in sidecars.values() for one in some]
 
     def _take_store(self, url: str, name: Path, start: Path) -> None:
-        single, files = list_store(url)
+        single, files = list_store(url, self._form.fetch)
         for below, file in files:
             opened = lambda file=file: BytesIO(remote_call(lambda: file.store.cat_file(file.path), file.address))  # noqa: E731
             at = name if single else start / below
@@ -177,18 +176,21 @@ class _Finder:
             raise SourceNotFound(f"{shown}: {error}") from None
 
     def _take_lines(self, lines: Iterable[str]) -> None:
-        remaining = iter(lines)
-        first = next(remaining, "")
-        every = itertools.chain([first], remaining)
+        texts = [line.strip("\r\n") for line in lines]
+        objects = [text if text.lstrip().startswith("{") else "" for text in texts]
         try:
-            if first.lstrip().startswith("{"):
-                add_rows(read_json_lines(every), "stdin", TableFolder(), self._form, self._found, self._keys)
-                return
-            for text in dict.fromkeys(line.strip("\r\n") for line in every):
-                if text:
-                    self._add(Path(text), TableFolder().content(text, self._form), key=text)
+            add_rows(read_json_lines(objects), "stdin", TableFolder(), self._form, self._found, self._keys)
         except TableError as error:
             raise SourceNotFound(f"stdin: {error}") from None
+        seen = set[str]()
+        for number, (text, as_object) in enumerate(zip(texts, objects, strict=True), 1):
+            if text and not as_object and text not in seen:
+                seen.add(text)
+                place = f"stdin, row {number}"
+                try:
+                    self._add(Path(text), TableFolder().content(text, self._form), key=text, place=place)
+                except SourceNotFound as error:
+                    self._found.skipped.append(skip(text, str(error), place))
 
     def _describe(self, name: Path, opened: Callable[[], IO[bytes]]) -> None:
         """Give the files next to a table what it says of them."""
@@ -219,6 +221,11 @@ class _Finder:
         metadata: dict[str, Any] | None = None,
     ) -> None:
         key = new_key(name.as_posix() if key is None else key, self._keys)
+        try:
+            check_entry(key, metadata or {})
+        except InvalidEntry as error:
+            self._found.skipped.append(skip(key, str(error), place))
+            return
         self._by_name.setdefault(key_of(name), len(self._found.files))
         label = name.parent.name if label is None else label
         self._found.files.append(SourceFile(key, content, label, metadata or {}, place))

@@ -11,8 +11,9 @@ from unicodedata import normalize
 
 
 def as_key(name: str) -> str:
-    """Return a name in NFC, which macOS does not write; what is not UTF-8 is escaped."""
-    return normalize("NFC", os.fsencode(name).decode("utf-8", "backslashreplace"))
+    """Return a name in NFC, which macOS does not write; what is not UTF-8, and control characters, are escaped."""
+    text = normalize("NFC", os.fsencode(name).decode("utf-8", "backslashreplace"))
+    return "".join(one if one >= " " else one.encode("unicode_escape").decode() for one in text)
 
 
 def key_of(path: Path) -> str:

@@ -36,7 +36,7 @@ class TableFolder:
         if text.lower().startswith(URL_SCHEMES):
             return UrlFile(text, form.fetch, form.refetch)
         if is_url(text):
-            return RemoteFile(*open_store(text))
+            return RemoteFile(*open_store(text, form.fetch))
         if self.store is not None:
             return RemoteFile(self.store, (PurePosixPath(self.path.as_posix()) / text).as_posix())
         return LocalFile(self.path / Path(text).expanduser())
@@ -47,10 +47,11 @@ def add_rows(
 ) -> None:
     """Put the pictures that a table names into ``found``, and its bad rows into what is skipped; ``keys`` are those taken.
 
-    Raises TableError when no row says where its picture is.
+    Raises TableError when no row says where its picture is, or none has the column of keys that is wanted.
     """
     picture: str | None = None
     fault: TableError | None = None
+    unkeyed: Row | None = None
     seen: dict[str, int] = {}
     for row in rows:
         place = f"{table}, row {row.number}"
@@ -63,6 +64,10 @@ def add_rows(
             fault = fault or error
         if picture is None or picture not in row.fields:
             found.skipped.append(skip(place, f"it names no picture in its column {picture}" if picture else str(fault)))
+            continue
+        if form.key_column and form.key_column not in row.fields:
+            unkeyed = unkeyed or row
+            found.skipped.append(skip(place, f"it has no key in its column {form.key_column}"))
             continue
         text = as_text(row.fields[picture])
         key = as_text(row.fields.get(form.key_column or KEY_COLUMN, text))
@@ -83,6 +88,8 @@ def add_rows(
         found.files.append(file)
     if fault and picture is None:
         raise fault
+    if unkeyed and not seen:
+        raise TableError(f"it has no column {form.key_column}, only {', '.join(unkeyed.fields)}")
 
 
 def describing_rows(rows: Iterable[Row], table: str, found: Sources) -> Iterator[tuple[str, dict[str, Any], str]]:

@@ -9,9 +9,11 @@ from pathlib import PurePosixPath
 from typing import IO, Any
 
 from ingest.sources.archives import Archive, archive_kind
-from ingest.sources.content import RemoteFile, remote_call
+from ingest.sources.content import Fetch, RemoteFile, remote_call
 from ingest.sources.records import SourceNotFound
 
+# What leads to a store's own servers. Others may lead anywhere: "zip://a.jpg::http://10.0.0.1/x.zip", ftp, webhdfs, sftp.
+STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss", "hf", "file", "memory")
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
@@ -20,9 +22,18 @@ def is_url(source: str) -> bool:
     return SCHEME.match(source) is not None
 
 
-def open_store(url: str) -> tuple[Any, str]:
-    """Return the store that a URL leads to, and the path in it. Raises SourceNotFound."""
+def open_store(url: str, fetch: Fetch | None) -> tuple[Any, str]:
+    """Return the store that a URL leads to, and the path in it. Raises SourceNotFound.
+
+    It must be one of STORES unless private addresses may be fetched from: what else fsspec reads may lead there.
+    """
     import fsspec
+
+    if not (fetch and fetch.private) and ("::" in url or url.partition("://")[0].lower() not in STORES):
+        raise SourceNotFound(
+            f"{url} is not of a store ({', '.join(f'{one}://' for one in STORES[:5])} …), and might lead into your own "
+            "network; --private-urls allows it"
+        )
 
     try:
         store, path = fsspec.core.url_to_fs(url)
@@ -33,12 +44,12 @@ def open_store(url: str) -> tuple[Any, str]:
     return store, path
 
 
-def list_store(url: str) -> tuple[bool, Iterator[tuple[PurePosixPath, RemoteFile]]]:
+def list_store(url: str, fetch: Fetch | None) -> tuple[bool, Iterator[tuple[PurePosixPath, RemoteFile]]]:
     """Return whether a URL is that of a single file, and the files at or below it, by their paths below it.
 
     Raises SourceNotFound.
     """
-    store, root = open_store(url)
+    store, root = open_store(url, fetch)
     try:
         found = remote_call(lambda: store.find(root, detail=True), url)
     except OSError as error:

@@ -7,7 +7,7 @@ from unicodedata import normalize
 
 from pydantic import AfterValidator, Field, model_validator
 
-from server.api.requests import Form, Id, PicturesForm, QueryOne, Strict, Whole, one_of
+from server.api.requests import Form, Id, PictureOne, PicturesForm, Strict, Whole, one_of
 
 
 def _is_text(text: str) -> str:
@@ -29,12 +29,9 @@ class AddFields(Strict):
     metadata: list[Metadata | None] | None = Field(None, description="the items' metadata")
 
 
-class AddOne(QueryOne):
+class AddOne(PictureOne):
     """A picture to add, in base64 or by its URL."""
 
-    model_config = one_of("image", "url")
-
-    id: None = Field(None, exclude=True)
     key: Text | None = Field(None, description="the item's key; else the URL, or the picture's SHA-256")
     metadata: Metadata | None = Field(None, description="the item's metadata")
 

@@ -81,21 +81,21 @@ def one_of(*names: str) -> ConfigDict:
     return ConfigDict(json_schema_extra={"oneOf": given})
 
 
-class QueryOne(Strict):
-    """One query: a picture in base64, or by its URL, or an item of the catalogue by its id."""
+class PictureOne(Strict):
+    """A picture in base64, or by its URL."""
 
-    model_config = one_of("image", "url", "id")
+    model_config = one_of("image", "url")
 
     image: str | None = Field(
         None, description="a picture file in base64", json_schema_extra={"contentEncoding": "base64"}
     )
     url: str | None = Field(None, description="where a picture is, on a host that LENS_URL_HOSTS allows")
-    id: Id | None = Field(None, description="an item of the catalogue, which is not its own hit")
 
     @model_validator(mode="after")
     def _names_one_thing(self) -> Self:
-        if sum(one is not None for one in (self.image, self.url, self.id)) != 1:
-            raise ValueError("give either image, url or id")
+        *others, last = names = [name for name in ("image", "url", "id") if name in type(self).model_fields]
+        if sum(getattr(self, name) is not None for name in names) != 1:
+            raise ValueError(f"give either {', '.join(others)} or {last}")
         return self
 
     def picture(self) -> bytes:
@@ -111,6 +111,14 @@ class QueryOne(Strict):
             return base64.b64decode(encoded, validate=True)
         except (binascii.Error, ValueError):
             raise RequestError(BAD_REQUEST, "the field image is not base64") from None
+
+
+class QueryOne(PictureOne):
+    """One query: a picture in base64, or by its URL, or an item of the catalogue by its id."""
+
+    model_config = one_of("image", "url", "id")
+
+    id: Id | None = Field(None, description="an item of the catalogue, which is not its own hit")
 
 
 def _unindented(text: str) -> bytes:
@@ -164,8 +172,10 @@ def check(fields: type[Checked], value: Any) -> Checked:
         return fields.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the body"
-        message = first["msg"].removeprefix("Value error, ")
+        # pydantic's own names of a union's members, and of our classes, tell a caller nothing.
+        place = ".".join(str(part) for part in first["loc"] if "[" not in str(part)) or "the body"
+        known = {"model_type": "it should be a JSON object", "model_attributes_type": "it should be a JSON object"}
+        message = known.get(first["type"], first["msg"].removeprefix("Value error, "))
         raise RequestError(INVALID_FIELD, f"{place}: {message[0].lower()}{message[1:]}") from None
 
 

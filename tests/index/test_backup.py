@@ -10,16 +10,20 @@ import pytest
 
 from index import (
     CatalogueExists,
+    CatalogueMismatch,
     CatalogueNotFound,
     DamagedIndex,
+    JobQueue,
     LiveWriter,
     backup_catalogue,
     merge_catalogue,
     open_catalogue,
     restore_catalogue,
+    start_catalogue,
     verify_catalogue,
 )
 from tests.index.test_live import PRINT, entry, folder, writer
+from tests.soak import fuzz
 
 __all__ = ["folder", "writer"]  # fixtures
 
@@ -94,3 +98,44 @@ def test_what_is_no_backup_is_left_alone(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(CatalogueNotFound):
         restore_catalogue(other, tmp_path / "out", overwrite=False)
     assert [path.name for path in other.iterdir()] == ["file"]
+
+
+def test_a_catalogue_is_backed_up_over_no_other_and_not_into_itself(
+    folder: Path, writer: LiveWriter, tmp_path: Path
+) -> None:
+    backup_catalogue(folder, tmp_path / "backup")
+    for target in (folder, folder / "inside", folder.parent):
+        with pytest.raises(CatalogueExists, match="or lies in it, or around it"):
+            backup_catalogue(folder, target)
+        with pytest.raises(CatalogueExists):
+            restore_catalogue(folder, target, overwrite=True)
+    assert not (folder / "inside").exists()
+    other = start_catalogue(tmp_path / "other", model="m", fingerprint=PRINT, dim=fuzz.DIM)
+    other.extractor_folder.mkdir()
+    other.add([entry(1)])
+    other.build_index()
+    other.publish({})
+    with pytest.raises(CatalogueExists, match="is another catalogue"):
+        backup_catalogue(folder, tmp_path / "other")
+    restore_catalogue(tmp_path / "backup", tmp_path / "twin", overwrite=False)
+    with closing(LiveWriter(tmp_path / "twin")) as ahead:
+        ahead.add([entry(2)], PRINT)
+    with pytest.raises(CatalogueExists, match=r"has items that .* never had"):
+        backup_catalogue(folder, tmp_path / "twin")
+    writer.add([entry(3), entry(4)], PRINT)
+    backup_catalogue(folder, tmp_path / "backup")
+    backup_catalogue(folder, tmp_path / "other", overwrite=True)
+    for copy in ("backup", "other"):
+        with closing(open_catalogue(tmp_path / copy)) as catalogue:
+            assert len(catalogue) == 202
+
+
+def test_what_was_replaced_while_it_was_open_takes_no_change(folder: Path, writer: LiveWriter, tmp_path: Path) -> None:
+    with closing(JobQueue(folder)) as queue:
+        backup_catalogue(folder, tmp_path / "backup")
+        restore_catalogue(tmp_path / "backup", folder, overwrite=True)
+        for change in (lambda: writer.add([entry(1)], PRINT), lambda: writer.remove([1]), lambda: queue.create([])):
+            with pytest.raises(CatalogueMismatch, match="was replaced by another catalogue"):
+                change()
+    with closing(LiveWriter(folder)) as again:
+        again.add([entry(1)], PRINT)

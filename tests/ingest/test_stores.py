@@ -97,7 +97,11 @@ def test_archives_tables_and_single_objects_are_read_from_a_store(
     [
         ("s3://bucket/nothing", "there is nothing at s3://bucket/nothing"),
         ("s3://none/x", "s3://none/x"),
-        ("nosuch://x", "nosuch://x cannot be opened"),
+        ("nosuch://x", "nosuch://x is not of a store (s3://"),
+        ("zip://a.jpg::http://127.0.0.1/x.zip", "might lead into your own network; --private-urls allows it"),
+        ("s3://x/a.zip::simplecache::http://127.0.0.1/x.zip", "might lead into your own network"),
+        ("webhdfs://127.0.0.1/x.jpg", "might lead into your own network"),
+        ("ftp://127.0.0.1/x.jpg", "might lead into your own network"),
         ("adl://x/y.jpg", "adl://x/y.jpg needs a package that is not installed"),
     ],
 )

@@ -6,6 +6,7 @@ import csv
 import datetime
 import json
 import shutil
+import zipfile
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,12 @@ def test_columns_are_found_by_name_and_semicolons_are_cells(shop: Path) -> None:
     assert described(found) == {"0.jpg": {"key": 1}, "1.jpg": {"key": 2}}
     with pytest.raises(SourceNotFound, match="it has no column z, only Titel, Image_Path, key"):
         find_sources([shop / "list.csv"], form=TableFormat("z"))
+    with pytest.raises(SourceNotFound, match="it has no column z, only Titel, Image_Path, key"):
+        find_sources([shop / "list.csv"], form=TableFormat(key_column="z"))
+    (shop / "list.csv").write_text("sku,file\na,0.jpg\n,1.jpg\n")
+    found = find_sources([shop / "list.csv"], form=TableFormat(key_column="sku"))
+    assert list(described(found)) == ["a"]
+    assert found.skipped == [{"key": f"{shop / 'list.csv'}, row 3", "reason": "it has no key in its column sku"}]
 
 
 def test_metadata_next_to_pictures_describes_them(shop: Path, photos: list[Path]) -> None:
@@ -159,6 +166,22 @@ def test_paths_and_objects_come_through_stdin(shop: Path, monkeypatch: pytest.Mo
     }
     lines = [json.dumps(row) + "\n" for row in ROWS[:2]]
     assert set(described(find_sources(["-"], lines=lines))) == {"0.jpg", "1.jpg"}
+    found = find_sources(["-"], lines=["2.jpg\n", *lines[:1], "{broken\n", "ftp://x/y.jpg\n", "k" * 5000])
+    assert described(found) == {"0.jpg": described(find_sources(["-"], lines=lines))["0.jpg"], "2.jpg": {}}
+    assert [one.get("place", one["key"]) for one in found.skipped] == ["stdin, row 3", "stdin, row 4", "stdin, row 5"]
+
+
+def test_a_file_of_an_odd_name_is_escaped_and_stops_nothing(shop: Path, extractor: Extractor) -> None:
+    shutil.copy(shop / "0.jpg", shop / "tab\there.jpg")
+    with zipfile.ZipFile(shop / "odd.zip", "w") as archive:
+        archive.write(shop / "0.jpg", "a\nb.jpg")
+        archive.write(shop / "1.jpg", f"{'k' * 5000}.jpg")
+    build_catalogue(find_sources([shop / "0.jpg"]), shop / "out", extractor)
+    found = find_sources([shop / "tab\there.jpg", shop / "odd.zip"])
+    with closing(LiveWriter(shop / "out")) as writer:
+        report = add_sources(found, writer, extractor)
+    assert sorted(file.key for file in found.files) == ["odd.zip/a\\nb.jpg", "tab\\there.jpg"]
+    assert (report.added, ["is not a key" in one["reason"] for one in report.skipped]) == (2, [True])
 
 
 def test_only_what_changed_is_embedded_and_what_a_table_says_anew_is_set(shop: Path, extractor: Extractor) -> None:
