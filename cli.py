@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+
 import click
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports below leaves no traceback
 
 from commands import (
     add,
@@ -51,4 +56,6 @@ for verb in (
 
 
 if __name__ == "__main__":
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     cli()

@@ -58,7 +58,7 @@ def merge_catalogue(folder: Path, progress: Progress = lambda *_: None) -> Gener
 
     Interrupted at any moment it leaves the catalogue as it was. Raises CatalogueBusy, EmptyCatalogue, DamagedIndex, OSError.
     """
-    with merge_lock(folder), closing(open_database(folder, writable=True)) as connection:
+    with closing(open_database(folder, writable=True)) as connection, merge_lock(folder):
         meta, current = read_generation(Reading(connection), folder)
         remove_old_files(folder, connection)
         base = Base(folder, current, meta.metric)
@@ -160,7 +160,7 @@ def rollback_catalogue(folder: Path) -> Generation:
 
     Called again, it goes forth again. Raises CatalogueBusy, NothingToRollBack, DamagedIndex or OSError.
     """
-    with merge_lock(folder), closing(open_database(folder, writable=True)) as connection:
+    with closing(open_database(folder, writable=True)) as connection, merge_lock(folder):
         meta, current = read_generation(Reading(connection), folder)
         before = generation_before(connection, current)
         if before is None:

@@ -61,8 +61,8 @@ class Migration:
     def __init__(self, folder: Path, plan: Callable[[sqlite3.Connection, Generation], Generation]) -> None:
         self.folder = folder
         with ExitStack() as stack:
-            stack.enter_context(merge_lock(folder))
             self._connection = stack.enter_context(closing(open_database(folder, writable=True)))
+            stack.enter_context(merge_lock(folder))
             meta, self.current = read_generation(Reading(self._connection), folder)
             self.metric: Metric = meta.metric
             self.planned = plan(self._connection, self.current)

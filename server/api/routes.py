@@ -171,7 +171,8 @@ ITEMS_ADD = Route(
     "found by every next query; the others have an error in their place.",
     takes="multipart: `images`, `keys` and `metadata` as JSON lists in the same order (else a file's name is its key); or "
     'JSON: `{"items": [{"image": base64} or {"url": …}, with "key", "metadata"]}`',
-    gives='`{"items": [{"id", "key", "replaced": the id before or null}], "added"}`',
+    gives='`{"items": [{"id", "key", "replaced": the id before or null}], "added"}`; with `?wait=false`, 202 and '
+    '`{"job": an id for /jobs/get, "items": [], "added": 0}` once all is kept on the disk',
     form=AddForm,
     fields=AddFields,
     alternative=AddItems,

@@ -44,6 +44,8 @@ def test_only_new_and_changed_pictures_are_added(folder: Path, photos: list[Path
     assert sorted(hit["key"] for hit in found) == sorted(
         ["a.jpg", photos[2].relative_to(photos[2].parents[1]).as_posix()]
     )
+    done = run("add", folder, source / "broken.jpg")
+    assert (done.exit_code, done.stderr.strip().splitlines()[-1]) == (1, "error: none of the pictures could be added")
     assert refused("add", folder, tmp_path / "none").startswith("error: there is no file or folder")
     assert refused("add", tmp_path / "none", source).startswith("error: ")
 
@@ -68,6 +70,8 @@ def test_items_are_removed_and_updated_by_key_id_and_filter(folder: Path, photos
 
 def test_a_merge_and_a_rollback_keep_every_item(folder: Path, photos: list[Path]) -> None:
     assert refused("rollback", folder).startswith("error: ")
+    for verb in ("compact", "rollback"):
+        assert "is not a catalogue: it is not there" in refused(verb, folder / "none")
     assert run("compact", folder).stdout == f"{folder}: generation 1, base-000001.hnsw of 59 items\n"
     run("remove", folder, top(folder, photos[0]))
     run("add", folder, photos[0])

@@ -122,7 +122,9 @@ def test_a_request_that_is_sent_again_is_done_once(writable: Server, photos: lis
 @pytest.mark.parametrize(
     ("path", "body", "message"),
     [
-        ("/items/add", {"items": [{"key": "a"}]}, "items.0: give either image, url or id"),
+        ("/items/add", {"items": [{"key": "a"}]}, "items.0: give either image or url"),
+        ("/items/add", {"items": [5]}, "items.0: it should be a JSON object"),
+        ("/items/facets", {"fields": [5]}, "fields.0: input should be a valid string"),
         ("/items/add", {"items": []}, "items: "),
         ("/items/remove", {}, "the body: give either ids or keys"),
         ("/items/update", {"items": [{"id": 1}]}, "items.0.metadata: field required"),
