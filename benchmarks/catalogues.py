@@ -12,8 +12,11 @@ from PIL import Image
 from benchmarks.data import CACHE, Case
 from benchmarks.random_weights import write_random_weights
 from index import open_hnsw_file, start_catalogue
-from index.catalogue.database import write_meta
-from index.catalogue.files import FORMAT_VERSION, base_file, codes_file
+from index.catalogue.database import begin
+from index.catalogue.files import EXTRACTOR, FORMAT_VERSION, base_file, codes_file, columns_file
+from index.catalogue.generation import Generation
+from index.catalogue.rows import ITEM, checksum_item, now
+from index.columns.file import write_columns
 from ingest import SourceSamples, find_sources
 from model import Limits, build_extractor
 from model.card import Wanted
@@ -61,13 +64,16 @@ def catalogue_over(case: Case, model: str = MODEL, precision: Wanted = "auto") -
             os.link(path, writer.partial / name)
         except OSError:
             shutil.copy(path, writer.partial / name)
-    rows = ((label, f"{label}.jpg", row) for row, label in enumerate(labels.tolist()))
-    with writer._connection as connection:
-        connection.executemany(
-            "INSERT INTO items (id, key, sha256, metadata, added_at, row, source_size, source_mtime_ns) "
-            "VALUES (?, ?, '', '{}', '', ?, 0, 0)",
-            rows,
-        )
-        write_meta(connection, {"generation": 1, "base": base, "count": case.count})
+    write_columns(writer.partial / columns_file(base), labels, [])
+    connection = writer._connection
+    with begin(connection):
+        for label in labels.tolist():
+            facts = (f"{label}.jpg", "", "{}", "", 0, 0, "")
+            connection.execute(
+                f"INSERT INTO items (id, {ITEM}, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (label, *facts, checksum_item(*facts)),
+            )
+    last = int(labels.max())
+    writer._made = Generation(1, base, case.count, last, 0, now(), EXTRACTOR, model, card.fingerprint, card.dim, {})
     writer.publish({})
     return folder
