@@ -40,7 +40,7 @@ def test_control_characters_in_names_are_shown_as_escapes(odd: Path) -> None:
     assert done.stdout.splitlines() == [f"{odd}/in/{SHOWN}\t1.0000\t{SHOWN}"]
     assert done.stderr.splitlines()[0].startswith(f"error: {odd}/in/bad\\r\\n.jpg: ")
     hits = json.loads(run("search", odd / "out", odd / "in" / NAME, "--json").stdout)["results"][0]["hits"]
-    assert hits[0]["key"] == NAME  # a program gets the name itself
+    assert hits[0]["key"] == "a\\nb\\t\\x1b[31m\u202egpj.jpg"  # keys have no control characters; the rest is as it is
     assert "a\\nb" in refused("search", "a\nb", "c")
 
 

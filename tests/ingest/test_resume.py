@@ -194,8 +194,9 @@ def test_a_real_build_can_be_stopped_and_run_again(how: signal.Signals, photos: 
 def committed(partial: Path) -> int:
     """How many pictures are in. The build holds its database locked, so a copy is read: what a kill would leave."""
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(OSError, sqlite3.Error):
-        for name in ("catalogue.sqlite", "catalogue.sqlite-wal"):
-            shutil.copy(partial / name, folder)
+        for path in partial.glob("catalogue.sqlite*"):
+            if path.suffix != ".sqlite-shm":
+                shutil.copy(path, folder)
         with contextlib.closing(sqlite3.connect(Path(folder) / "catalogue.sqlite")) as copy:
             return int(copy.execute("SELECT count(*) FROM items").fetchone()[0])
     return 0
