@@ -63,23 +63,28 @@ COUNTED = ("items", "thumbnails", "vectors")
 
 
 class OpenedFile:
-    """Knows which catalogue.sqlite of a folder was opened, and whether it is still the one that is there."""
+    """Knows which catalogue.sqlite of a folder was opened, and whether it is still the one that is there.
+
+    Make it before the connection: what is replaced between the two is then refused, and never taken for the file opened.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / DATABASE
-        self._inode = self._path.stat().st_ino
+        self._inode = self._there()
 
     def check(self) -> None:
         """Raise CatalogueMismatch where another file has taken its place: what is written to the old one would be lost."""
-        try:
-            there = self._path.stat().st_ino == self._inode
-        except OSError:
-            there = False
-        if not there:
+        if self._there() != self._inode:
             raise CatalogueMismatch(
                 f"{self._path.parent} was replaced by another catalogue, or removed, while it was open; start again what has "
                 "it open (the service)"
             )
+
+    def _there(self) -> int | None:
+        try:
+            return self._path.stat().st_ino
+        except OSError:
+            return None
 
 
 def create_database(folder: Path, meta: dict[str, Any]) -> sqlite3.Connection:

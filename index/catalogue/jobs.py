@@ -73,7 +73,7 @@ class JobQueue:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._connection, self._file = open_database(folder, writable=True), OpenedFile(folder)
+        self._file, self._connection = OpenedFile(folder), open_database(folder, writable=True)
         self._lock = threading.Lock()
 
     def create(self, items: Sequence[NewJobItem], also: Callable[[sqlite3.Connection, Any], None] | None = None) -> str:

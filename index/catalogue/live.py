@@ -59,7 +59,7 @@ class LiveWriter:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._connection, self._file = open_database(folder, writable=True), OpenedFile(folder)
+        self._file, self._connection = OpenedFile(folder), open_database(folder, writable=True)
         self._lock = threading.Lock()
         try:
             self._read()
