@@ -30,10 +30,12 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark all of tests/soak: make soak runs them, make test does not."""
+    """Mark all of tests/soak: make soak runs them, make test does not. Long tests may take an hour."""
     for item in items:
         if ROOT / "tests" / "soak" in item.path.parents:
             item.add_marker("soak")
+        if item.get_closest_marker("soak"):
+            item.add_marker(pytest.mark.timeout(3600))
 
 
 @pytest.fixture(scope="session")

@@ -69,12 +69,12 @@ def first_process(pid: int) -> psutil.Process:
     return started
 
 
-def eventually(holds: Callable[[], bool], what: str, seconds: float = READY_SECONDS) -> None:
+def eventually(holds: Callable[[], bool], what: str, seconds: float = READY_SECONDS, every: float = 0.05) -> None:
     """Return as soon as something holds that comes by itself, in the background; fail when it has not after a time."""
     until = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < until, what
-        time.sleep(0.05)
+        time.sleep(every)
 
 
 def free_port() -> int:

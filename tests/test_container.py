@@ -10,6 +10,8 @@ import stat
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -134,14 +136,20 @@ def test_a_mounted_catalogue_is_changed_and_merged_in_the_container(
 
 def test_the_port_that_a_platform_tells_is_taken(tmp_path: Path) -> None:
     port = str(free_port())
-    with (
-        (tmp_path / "log").open("wb") as log,
-        subprocess.Popen(contained(None, {"PORT": port}), stdout=log, stderr=log) as process,
-    ):
+    with started({"PORT": port}, tmp_path / "log") as process:
+        eventually(lambda: ready(f"http://127.0.0.1:{port}"), "not ready")
+        first_process(process.pid).terminate()  # the container, and not what runs it
+        process.wait(10)
+
+
+@contextmanager
+def started(settings: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A container that is killed at the end, if it has not ended by then."""
+    with log.open("wb") as output, subprocess.Popen(contained(None, settings), stdout=output, stderr=output) as process:
         try:
-            eventually(lambda: ready(f"http://127.0.0.1:{port}"), "not ready")
+            yield process
         finally:
-            first_process(process.pid).terminate()  # the container, and not what runs it
+            process.kill()
 
 
 def ready(url: str) -> bool:
@@ -153,7 +161,7 @@ def ready(url: str) -> bool:
 
 @pytest.mark.parametrize("seconds", [0.1, 0.4, 0.8, 1.2, 1.6])
 def test_told_to_stop_while_it_starts_it_stops(seconds: float, tmp_path: Path) -> None:
-    with (tmp_path / "log").open("wb") as log, subprocess.Popen(contained(None, {}), stdout=log, stderr=log) as process:
+    with started({}, tmp_path / "log") as process:
         time.sleep(seconds)
         first_process(process.pid).terminate()
         process.wait(10)

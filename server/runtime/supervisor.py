@@ -17,7 +17,7 @@ from typing import Any
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
 from server.api.errors import STARTING, error_answer_of
-from server.runtime.patches.circus import Death, call_on_death, limit_stop, stop_on_hangup
+from server.runtime.patches.circus import Death, call_on_death, keep_stop_signals, limit_stop, stop_on_hangup
 from server.runtime.process import METRICS, name_parent, started_mark
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
@@ -69,6 +69,7 @@ def supervise(http_service: str, shutdown_seconds: int, shared: Path) -> None:
     raise_open_files()
     limit_stop(shutdown_seconds + STOP_MARGIN)
     stop_on_hangup()
+    keep_stop_signals()
     call_on_death(Supervisor(http_service, shared).on_death)
 
 

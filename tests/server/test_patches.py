@@ -239,6 +239,16 @@ def test_stop_on_hangup_is_still_needed() -> None:
     assert "self.reload()" in inspect.getsource(SysHandler.handle_hup)
 
 
+def test_keep_stop_signals_is_still_needed() -> None:
+    from circus.arbiter import Arbiter
+    from circus.controller import Controller
+    from circus.util import synchronized
+
+    assert "raise ConflictError" in inspect.getsource(synchronized)
+    assert '@synchronized("arbiter_stop")' in inspect.getsource(Arbiter.stop)
+    assert "except ConflictError" in inspect.getsource(Controller.dispatch)
+
+
 def test_call_on_death_is_still_needed() -> None:
     from circus.watcher import Watcher
 

@@ -103,6 +103,19 @@ def test_workers_whose_parent_is_killed_while_they_start_end_too(catalogue: Path
         end(process)
 
 
+@pytest.mark.parametrize("seconds", [0, 0.01, 0.3])
+def test_told_to_stop_while_its_workers_start_it_stops(seconds: float, catalogue: Path, tmp_path: Path) -> None:
+    process = served(catalogue, free_port(), tmp_path / "log")
+    try:
+        parent = psutil.Process(process.pid)
+        eventually(lambda: bool(parent.children()), "no worker is started", every=0.001)
+        time.sleep(seconds)
+        process.terminate()
+        process.wait(STOP_SECONDS)
+    finally:
+        end(process)
+
+
 def test_a_closed_terminal_ends_the_service(catalogue: Path, tmp_path: Path) -> None:
     with begun(catalogue, tmp_path / "log") as (_, process):
         workers = psutil.Process(process.pid).children(recursive=True)

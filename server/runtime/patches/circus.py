@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+RETRY_SECONDS = 0.02  # between attempts to stop what is busy starting
+
 
 def limit_stop(seconds: float) -> None:
     """Kill a worker that has not ended some seconds after it was told to: in the process that starts the workers.
@@ -38,6 +40,29 @@ def stop_on_hangup() -> None:
             self.handle_term()
 
     SysHandler.handle_hup = handle_hup
+
+
+def keep_stop_signals() -> None:
+    """Stop as soon as can be when told to while the workers are being started or looked after.
+
+    circus does one of these at a time, and forgets a signal to stop that comes meanwhile.
+    For kantoku 0.18.3; upstream: no issue filed.
+    """
+    from circus.sighandler import SysHandler
+
+    quit = SysHandler.quit
+
+    def quit_when_free(self: Any) -> None:
+        self.controller.loop.add_callback_from_signal(try_to_quit, self)
+
+    def try_to_quit(self: Any) -> None:
+        arbiter = self.controller.arbiter
+        if arbiter._exclusive_running_command is None and not arbiter._restarting:
+            quit(self)
+        elif not arbiter._stopping:
+            self.controller.loop.call_later(RETRY_SECONDS, try_to_quit, self)
+
+    SysHandler.quit = quit_when_free
 
 
 class Death(NamedTuple):
