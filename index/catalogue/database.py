@@ -62,29 +62,28 @@ CREATE TABLE requests (
 COUNTED = ("items", "thumbnails", "vectors")
 
 
-class OpenedFile:
-    """Knows which catalogue.sqlite of a folder was opened, and whether it is still the one that is there.
+class Connection(sqlite3.Connection):
+    """A connection that knows whether the file that it has open is still the one at its path."""
 
-    Make it before the connection: what is replaced between the two is then refused, and never taken for the file opened.
-    """
+    def __init__(self, database: str, *, path: Path, **options: Any) -> None:
+        # Before it is opened: a file replaced between the two is then refused, and never taken for the one opened.
+        self._path, self._inode = path, _inode(path)
+        super().__init__(database, **options)
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / DATABASE
-        self._inode = self._there()
-
-    def check(self) -> None:
+    def check_in_place(self) -> None:
         """Raise CatalogueMismatch where another file has taken its place: what is written to the old one would be lost."""
-        if self._there() != self._inode:
+        if _inode(self._path) != self._inode:
             raise CatalogueMismatch(
-                f"{self._path.parent} was replaced by another catalogue, or removed, while it was open; start again what has "
-                "it open (the service)"
+                f"{self._path.parent} was replaced by another catalogue, or removed, while it was open; restart the "
+                "service that has it open, or run the command again"
             )
 
-    def _there(self) -> int | None:
-        try:
-            return self._path.stat().st_ino
-        except OSError:
-            return None
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
 
 
 def create_database(folder: Path, meta: dict[str, Any]) -> sqlite3.Connection:
@@ -120,12 +119,13 @@ def open_database(folder: Path, *, writable: bool = False, seconds: float = BUSY
             f"{folder} is not a catalogue: it {what}; make one with: python cli.py build PHOTOS --out {folder}"
         )
     mode = "mode=rw" if writable else "mode=ro" if os.access(folder, os.W_OK) else "mode=ro&immutable=1"
-    connection = sqlite3.connect(
+    connection = Connection(
         f"{path.resolve().as_uri()}?{mode}",
         uri=True,
         timeout=seconds,
         check_same_thread=False,
         isolation_level=None,  # transactions begin and end where the code says so
+        path=path,
     )
     try:
         connection.execute("PRAGMA foreign_keys=ON")
@@ -192,12 +192,15 @@ class Reading:
 def begin(connection: sqlite3.Connection) -> Iterator[None]:
     """Run a transaction that writes: all of it is durable at the end, or none of it happened.
 
-    Others that write wait. Raises CatalogueBusy when another one writes for too long, DiskFull, or DamagedIndex.
+    Others that write wait. Raises CatalogueBusy when another one writes for too long, CatalogueMismatch when the file was
+    replaced since it was opened, DiskFull, or DamagedIndex.
     """
     with _faults_named():
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield
+            if isinstance(connection, Connection):
+                connection.check_in_place()
             connection.commit()
         except BaseException:
             connection.rollback()

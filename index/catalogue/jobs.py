@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from index.catalogue.database import OpenedFile, begin, open_database
+from index.catalogue.database import begin, open_database
 from index.catalogue.rows import now
 from index.errors import VectorIndexError
 
@@ -73,7 +73,7 @@ class JobQueue:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file, self._connection = OpenedFile(folder), open_database(folder, writable=True)
+        self._connection = open_database(folder, writable=True)
         self._lock = threading.Lock()
 
     def create(self, items: Sequence[NewJobItem], also: Callable[[sqlite3.Connection, Any], None] | None = None) -> str:
@@ -169,7 +169,6 @@ class JobQueue:
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock, begin(self._connection):
             yield self._connection
-            self._file.check()
 
 
 def finish_items(connection: sqlite3.Connection, job: str, owner: str, results: Mapping[int, str]) -> None:

@@ -19,7 +19,7 @@ from unicodedata import normalize
 
 import numpy as np
 
-from index.catalogue.database import OpenedFile, Reading, begin, open_database
+from index.catalogue.database import Reading, begin, open_database
 from index.catalogue.files import write_original
 from index.catalogue.generation import CatalogueMeta, Generation, read_generation
 from index.catalogue.rows import (
@@ -59,7 +59,7 @@ class LiveWriter:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._file, self._connection = OpenedFile(folder), open_database(folder, writable=True)
+        self._connection = open_database(folder, writable=True)
         self._lock = threading.Lock()
         try:
             self._read()
@@ -177,7 +177,6 @@ class LiveWriter:
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock, begin(self._connection):
             yield self._connection
-            self._file.check()
 
     def _find(self, connection: sqlite3.Connection, names: Sequence[int | str]) -> list[int | None]:
         ids = [one for one in names if isinstance(one, int) and one < LARGEST_ID]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -134,8 +135,21 @@ def test_what_was_replaced_while_it_was_open_takes_no_change(folder: Path, write
     with closing(JobQueue(folder)) as queue:
         backup_catalogue(folder, tmp_path / "backup")
         restore_catalogue(tmp_path / "backup", folder, overwrite=True)
-        for change in (lambda: writer.add([entry(1)], PRINT), lambda: writer.remove([1]), lambda: queue.create([])):
+        changes: list[Callable[[], object]] = [
+            lambda: writer.add([entry(1)], PRINT),
+            lambda: writer.remove([1]),
+            lambda: queue.create([]),
+        ]
+        for change in changes:
             with pytest.raises(CatalogueMismatch, match="was replaced by another catalogue"):
                 change()
     with closing(LiveWriter(folder)) as again:
         again.add([entry(1)], PRINT)
+
+    def replace(*_: object) -> None:
+        backup_catalogue(folder, tmp_path / "backup")
+        restore_catalogue(tmp_path / "backup", folder, overwrite=True)
+
+    with pytest.raises(CatalogueMismatch, match="was replaced by another catalogue"):
+        merge_catalogue(folder, replace)
+    assert merge_catalogue(folder).count == 201

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from index import verify_catalogue
+from index import backup_catalogue, restore_catalogue, verify_catalogue
 from tests.serving import Server, eventually, serving
 
 
@@ -184,3 +184,25 @@ def test_the_catalogue_is_sound_afterwards(writable: Server, folder: Path) -> No
     described = httpx.get(f"{writable.url}/docs.json").json()["paths"]
     assert {"/items/add", "/items/remove", "/items/update", "/items/facets"} <= described.keys()
     assert list(verify_catalogue(folder)) == []
+
+
+def test_a_service_whose_catalogue_was_replaced_refuses_changes_and_answers_on(
+    folder: Path, photos: list[Path], tmp_path: Path
+) -> None:
+    mine = tmp_path / "catalogue"
+    backup_catalogue(folder, mine)
+    picture = photos[0].read_bytes()
+    with serving(mine, tmp_path / "log", LENS_WRITABLE="1", LENS_DEMO="0") as server:
+        backup_catalogue(mine, tmp_path / "backup")
+        restore_catalogue(tmp_path / "backup", mine, overwrite=True)
+        item = {"image": base64.b64encode(picture).decode(), "key": "new.jpg"}
+        for path, body in (
+            ("/items/add", {"items": [item]}),
+            ("/items/add?wait=false", {"items": [item]}),
+            ("/items/remove", {"ids": [1]}),
+            ("/items/update", {"items": [{"id": 1, "metadata": {"a": 1}}]}),
+        ):
+            answer = post(server, path, body)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "catalogue_unavailable"), path
+            assert "was replaced by another catalogue" in answer.json()["error"]["message"]
+        assert found(server, picture)

@@ -104,7 +104,9 @@ def test_workers_whose_parent_is_killed_while_they_start_end_too(catalogue: Path
 
 
 @pytest.mark.parametrize("seconds", [0, 0.01, 0.3])
-def test_told_to_stop_while_its_workers_start_it_stops(seconds: float, catalogue: Path, tmp_path: Path) -> None:
+def test_a_stop_signal_that_arrives_while_workers_start_is_kept(
+    seconds: float, catalogue: Path, tmp_path: Path
+) -> None:
     process = served(catalogue, free_port(), tmp_path / "log")
     try:
         parent = psutil.Process(process.pid)

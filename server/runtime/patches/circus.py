@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-RETRY_SECONDS = 0.02  # between attempts to stop what is busy starting
+RETRY_SECONDS = 0.02  # between attempts to stop while circus is busy
 
 
 def limit_stop(seconds: float) -> None:
@@ -43,14 +43,14 @@ def stop_on_hangup() -> None:
 
 
 def keep_stop_signals() -> None:
-    """Stop as soon as can be when told to while the workers are being started or looked after.
+    """Stop also on a signal that arrives while circus starts or checks the workers.
 
-    circus does one of these at a time, and forgets a signal to stop that comes meanwhile.
+    circus runs one command at a time, and drops the one to quit where another is running.
     For kantoku 0.18.3; upstream: no issue filed.
     """
     from circus.sighandler import SysHandler
 
-    quit = SysHandler.quit
+    original = SysHandler.quit
 
     def quit_when_free(self: Any) -> None:
         self.controller.loop.add_callback_from_signal(try_to_quit, self)
@@ -58,7 +58,7 @@ def keep_stop_signals() -> None:
     def try_to_quit(self: Any) -> None:
         arbiter = self.controller.arbiter
         if arbiter._exclusive_running_command is None and not arbiter._restarting:
-            quit(self)
+            original(self)
         elif not arbiter._stopping:
             self.controller.loop.call_later(RETRY_SECONDS, try_to_quit, self)
 
