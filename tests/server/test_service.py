@@ -89,18 +89,21 @@ def test_an_answer_has_the_contracts_shape(server: Server, photos: list[Path], c
 
 def test_concurrent_requests_share_batches_and_answer_as_they_would_alone(server: Server, photos: list[Path]) -> None:
     alone = [server.search(renewed(photo, "alone"), k=5).json()["results"][0] for photo in photos[:32]]
-    blobs = [renewed(photo, "together") for photo in photos[:32]]
 
-    async def together() -> list[dict[str, Any]]:
+    async def together(blobs: list[bytes]) -> list[dict[str, Any]]:
         async with httpx.AsyncClient(limits=httpx.Limits(max_connections=32), timeout=60) as client:
             requests = [client.post(f"{server.url}/search", files={"images": blob}, data={"k": "5"}) for blob in blobs]
             answers = await asyncio.gather(*requests)
         assert {answer.status_code for answer in answers} == {200}
         return [answer.json()["results"][0] for answer in answers]
 
-    shared = asyncio.run(together())
+    for attempt in range(5):  # on a busy machine 32 requests may come one after the other
+        shared = asyncio.run(together([renewed(photo, f"together {attempt}") for photo in photos[:32]]))
+        if max(result["batch_size"] for result in shared) > 1:
+            break
+    else:
+        pytest.fail("no two requests were in one batch")
     assert {result["batch_size"] for result in alone} == {1}
-    assert max(result["batch_size"] for result in shared) > 1
     for one, other in zip(alone, shared, strict=True):
         assert [hit["id"] for hit in one["hits"]] == [hit["id"] for hit in other["hits"]]
         assert [hit["score"] for hit in one["hits"]] == pytest.approx([hit["score"] for hit in other["hits"]], abs=1e-4)
