@@ -14,14 +14,14 @@ from starlette.exceptions import HTTPException
 
 from index import CatalogueMismatch, DamagedIndex, VectorIndexError
 from ingest import NewPicture
-from model import ImageTooLarge, ModelError
-from search import ItemQuery, QueryInput, SearchEngine
-from server.api.errors import RequestError
+from model import ModelError
+from search import SearchEngine
 from server.api.item_parsing import Addition, for_later, is_for_later, read_additions
 from server.api.item_requests import FacetsFields, JobFields, RemoveFields, UpdateFields
 from server.api.item_schemas import AddedAnswer, ChangedAnswer, FacetsAnswer, JobAnswer, facets_answer
 from server.api.parsing import read_json, read_multipart
-from server.api.requests import ItemsFields, NoFields, PictureOne, QueryFields, QueryOne, SearchFields, check_counts
+from server.api.query_requests import QueryFields, SearchFields
+from server.api.requests import ItemsFields, NoFields, check_count
 from server.api.responses import serve_route
 from server.api.routes import (
     EMBED,
@@ -45,6 +45,7 @@ from server.application import (
 from server.editor import CatalogueEditor, repeatable
 from server.gateway import Gateway
 from server.jobs import JobRunner
+from server.queries import QueryReader
 from server.runtime.bootstrap import PACKED, SETTINGS, TRACING, TRAFFIC
 from server.runtime.extractor_client import ExtractorClient
 from server.telemetry import current_request
@@ -69,8 +70,9 @@ class ImageSearch:
     def __init__(self) -> None:
         self._client = ExtractorClient(lambda: self.extractor)
         self._opener = EngineOpener(self._client)
-        self._fetcher = build_fetcher()
-        self._jobs = JobRunner(lambda: self._editor, self._fetcher.fetch)
+        fetcher = build_fetcher()
+        self._reader = QueryReader(fetcher, SETTINGS)
+        self._jobs = JobRunner(lambda: self._editor, fetcher.fetch)
         begin_serving()
 
     @bentoml.on_startup
@@ -106,24 +108,25 @@ class ImageSearch:
     async def search(self, ctx: bentoml.Context) -> SearchAnswer:
         """Find the pictures that look like each of the pictures sent."""
         images, fields = await read_multipart(ctx.request, SearchFields, SETTINGS)
-        k = check_counts(SETTINGS, k=fields.k, queries=len(images))
+        shaping = fields.shaping(SETTINGS)
+        inputs = await self._reader.searches(images, fields)
         current_request().count_items(len(images))
-        return search_answer(await self._engine.search(images, k, fields.where))
+        return search_answer(await self._engine.search(inputs, shaping, fields.where))
 
     @serve_route(QUERY, SETTINGS.timeout)
     async def query(self, ctx: bentoml.Context) -> SearchAnswer:
         """Find the pictures that look like each of the queries."""
         fields = await read_json(ctx.request, QueryFields, SETTINGS)
-        k = check_counts(SETTINGS, k=fields.k, queries=len(fields.queries))
+        shaping = fields.shaping(SETTINGS)
         current_request().count_items(len(fields.queries))
-        inputs = await asyncio.gather(*map(self._to_input, fields.queries))
-        return search_answer(await self._engine.search(inputs, k, fields.where))
+        inputs = await self._reader.queries(fields.queries)
+        return search_answer(await self._engine.search(inputs, shaping, fields.where))
 
     @serve_route(EMBED, SETTINGS.timeout)
     async def embed(self, ctx: bentoml.Context) -> EmbedAnswer:
         """Give each picture's embedding."""
         images, _ = await read_multipart(ctx.request, NoFields, SETTINGS)
-        check_counts(SETTINGS, k=None, queries=len(images))
+        check_count(len(images), SETTINGS)
         current_request().count_items(len(images))
         return embed_answer(await self._engine.embed(images))
 
@@ -132,7 +135,7 @@ class ImageSearch:
         """Give items by id or key, with their thumbnails."""
         fields = await read_json(ctx.request, ItemsFields, SETTINGS)
         names = len(fields.ids or fields.keys or ())
-        check_counts(SETTINGS, k=None, queries=names)
+        check_count(names, SETTINGS)
         current_request().count_items(names)
         items = await self._engine.items(ids=fields.ids, keys=fields.keys)
         there = [one.id for one in items if not isinstance(one, Exception)]
@@ -153,7 +156,7 @@ class ImageSearch:
         later = is_for_later(ctx.request)
         settings = SETTINGS.for_jobs() if later else SETTINGS
         given = await read_additions(ctx.request, settings)
-        check_counts(settings, k=None, queries=len(given))
+        check_count(len(given), settings)
         current_request().count_items(len(given))
         if later:
             kept = await asyncio.to_thread(lambda: list(map(for_later, given)))
@@ -181,7 +184,7 @@ class ImageSearch:
         """Remove items by id or key."""
         editor = self._editor
         fields = await read_json(ctx.request, RemoveFields, SETTINGS)
-        check_counts(SETTINGS, k=None, queries=len(fields.ids or fields.keys or ()))
+        check_count(len(fields.ids or fields.keys or ()), SETTINGS)
         current_request().count_items(len(fields.ids or fields.keys or ()))
         return await editor.remove(fields, repeatable(ctx.request, [fields]))
 
@@ -190,24 +193,13 @@ class ImageSearch:
         """Change the metadata of items."""
         editor = self._editor
         fields = await read_json(ctx.request, UpdateFields, SETTINGS)
-        check_counts(SETTINGS, k=None, queries=len(fields.items))
+        check_count(len(fields.items), SETTINGS)
         current_request().count_items(len(fields.items))
         return await editor.update(fields, repeatable(ctx.request, [fields]))
 
     async def _to_picture(self, given: Addition) -> NewPicture | Exception:
-        found = given.data if given.data is not None else await self._to_data(given.query)
+        found = given.data if given.data is not None else await self._reader.data(given.query)
         return found if isinstance(found, Exception) else NewPicture(found, given.key, given.metadata)
-
-    async def _to_input(self, query: QueryOne) -> QueryInput:
-        return ItemQuery(query.id) if query.id is not None else await self._to_data(query)
-
-    async def _to_data(self, given: PictureOne) -> bytes | Exception:
-        try:
-            if given.url is not None:
-                return await self._fetcher.fetch(given.url)
-            return await asyncio.to_thread(given.picture)
-        except (RequestError, ImageTooLarge) as error:
-            return error
 
 
 def _asked(given: Sequence[Addition]) -> list[Any]:

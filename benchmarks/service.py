@@ -30,7 +30,7 @@ from benchmarks.data import Case
 from benchmarks.report import arguments, deliver, table
 from index import open_catalogue
 from model import open_engine, read_picture
-from search import Found, SearchResult
+from search import Found, FoundHit, SearchResult
 from server.api.schemas import search_answer
 from tests.serving import ROOT, Server, running, serving
 
@@ -101,7 +101,9 @@ class InProcess:
 
     def _answer(self, pixels: list[np.ndarray]) -> None:
         hits = self._catalogue.search(self._engine.embed(np.stack(pixels)), 10, ef=128)
-        search_answer(SearchResult([Found(some, None) for some in hits], 1, MODEL, {}))
+        search_answer(
+            SearchResult([Found([FoundHit(one.item, one.score) for one in some], None) for some in hits], 1, MODEL, {})
+        )
 
 
 def memory_mb(server: Server) -> dict[str, float]:

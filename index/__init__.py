@@ -2,7 +2,7 @@
 
 from index.backend import DEFAULT_EF, Capability, Counts, IndexBackend, Neighbours
 from index.catalogue.backup import backup_catalogue, restore_catalogue
-from index.catalogue.facets import Facet, count_facets
+from index.catalogue.facets import Facet, count_facets, count_facets_of, count_values
 from index.catalogue.files import check_place, original_file
 from index.catalogue.generation import CatalogueInfo, Generation, current_extractor, slot_of
 from index.catalogue.jobs import Job, JobItem, JobQueue, JobTaken, NewJobItem, finish_items
@@ -40,7 +40,7 @@ from index.errors import (
     UnsupportedOperation,
     VectorIndexError,
 )
-from index.exact import ExactIndex, recall, search_exact
+from index.exact import ExactIndex, recall, search_exact, unit_rows
 from index.filter_json import parse_filter, refuse_repeats
 from index.filters import OPERATORS, Operator
 from index.hnsw.build import build_hnsw
@@ -110,6 +110,8 @@ __all__ = [
     "check_entry",
     "check_place",
     "count_facets",
+    "count_facets_of",
+    "count_values",
     "current_extractor",
     "finish_items",
     "load_kernel_later",
@@ -131,6 +133,7 @@ __all__ = [
     "start_catalogue",
     "start_going_back",
     "start_migration",
+    "unit_rows",
     "verify_catalogue",
     "warm_every_kernel",
     "warm_kernels",

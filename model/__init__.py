@@ -22,6 +22,7 @@ from model.formats import FORMAT_NAMES, FORMATS, ImageFormat, has_picture_suffix
 from model.images import Picture, read_file, read_picture, thumbnail
 from model.limits import Limits, Room
 from model.preprocessing import Preprocessing
+from model.region import Region
 
 __all__ = [
     "FORMATS",
@@ -43,6 +44,7 @@ __all__ = [
     "Picture",
     "Precision",
     "Preprocessing",
+    "Region",
     "Room",
     "UnknownModel",
     "UnreadableImage",

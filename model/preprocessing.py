@@ -8,7 +8,7 @@ which takes requests can use it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -40,6 +40,10 @@ class Preprocessing:
         cosine of 0.0005 in the mean, at the size itself 0.005 (docs/decisions/0011).
         """
         return max(2 * math.floor(max(self.size) / self.crop_pct), LEAST_ENOUGH)
+
+    def padded(self) -> Preprocessing:
+        """Return the one that shows a whole picture, padded to the network's square, where this one may crop it."""
+        return replace(self, crop_pct=1.0, crop_mode="border")
 
     def to_pixels(self, image: Image.Image) -> NDArray[np.uint8]:
         """Resize and crop an RGB picture to uint8 [height, width, 3]; normalisation is the engine's part."""

@@ -2,35 +2,53 @@
 
 from search.embedding_cache import CacheCounts
 from search.engine import SearchEngine, open_catalogue_with_extractor
-from search.errors import EmbedderUnavailable, ItemNotFound, SearchError
+from search.errors import EmbedderUnavailable, InvalidQuery, ItemNotFound, SearchError
 from search.query import (
     Admission,
     Admitted,
+    CombinedQuery,
     Embedder,
     Embedding,
     EmbedResult,
+    Example,
     Found,
+    FoundHit,
+    Group,
     ItemQuery,
     LocalEmbedder,
+    PictureQuery,
     QueryInput,
     SearchResult,
+    Term,
+    Vote,
 )
+from search.shaping import Shaping, Sorting
 
 __all__ = [
     "Admission",
     "Admitted",
     "CacheCounts",
+    "CombinedQuery",
     "EmbedResult",
     "Embedder",
     "EmbedderUnavailable",
     "Embedding",
+    "Example",
     "Found",
+    "FoundHit",
+    "Group",
+    "InvalidQuery",
     "ItemNotFound",
     "ItemQuery",
     "LocalEmbedder",
+    "PictureQuery",
     "QueryInput",
     "SearchEngine",
     "SearchError",
     "SearchResult",
+    "Shaping",
+    "Sorting",
+    "Term",
+    "Vote",
     "open_catalogue_with_extractor",
 ]

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from search.query import Embedding
+from search.query import Embedding, PictureQuery
 
 INLINE_BYTES = 2**20  # what takes a millisecond to hash; more is hashed on a thread
 
@@ -41,7 +41,7 @@ class Looked(NamedTuple):
     counts: CacheCounts
 
 
-Compute = Callable[[Sequence[bytes]], Awaitable[Computed]]
+Compute = Callable[[Sequence[PictureQuery]], Awaitable[Computed]]
 
 
 class EmbeddingCache:
@@ -53,9 +53,9 @@ class EmbeddingCache:
         self._kept: OrderedDict[bytes, Embedding] = OrderedDict()
         self._in_flight: dict[bytes, tuple[asyncio.Task[Computed], int]] = {}
 
-    async def embed(self, pictures: Sequence[bytes]) -> Looked:
+    async def embed(self, pictures: Sequence[PictureQuery]) -> Looked:
         """Return the pictures' embeddings or errors, in order. Raises what ``compute`` raises."""
-        large = sum(map(len, pictures)) > INLINE_BYTES
+        large = sum(len(one.data) for one in pictures) > INLINE_BYTES
         keys = await asyncio.to_thread(_digests, pictures) if large else _digests(pictures)
         found: dict[bytes, Embedding | Exception] = {key: hit for key in keys if (hit := self._get(key))}
         missing = {key: picture for key, picture in zip(keys, pictures, strict=True) if key not in found}
@@ -75,7 +75,7 @@ class EmbeddingCache:
         self._kept.move_to_end(key)
         return replace(self._kept[key], batch_size=None)
 
-    def _start(self, fresh: dict[bytes, bytes]) -> asyncio.Task[Computed]:
+    def _start(self, fresh: dict[bytes, PictureQuery]) -> asyncio.Task[Computed]:
         task = asyncio.ensure_future(self._compute(list(fresh.values())))
         self._in_flight |= {key: (task, place) for place, key in enumerate(fresh)}
         task.add_done_callback(lambda done: self._finish(list(fresh), done))
@@ -93,5 +93,6 @@ class EmbeddingCache:
             self._kept.popitem(last=False)
 
 
-def _digests(pictures: Sequence[bytes]) -> list[bytes]:
-    return [hashlib.sha256(picture).digest() for picture in pictures]
+def _digests(pictures: Sequence[PictureQuery]) -> list[bytes]:
+    boxes = [b"" if one.region is None else repr(one.region.values()).encode() for one in pictures]
+    return [hashlib.sha256(one.data).digest() + box for one, box in zip(pictures, boxes, strict=True)]

@@ -13,24 +13,40 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from index import DEFAULT_EF, Catalogue, CatalogueInfo, Facet, Item, Selection, count_facets, open_catalogue
+from index import (
+    DEFAULT_EF,
+    METRICS,
+    Catalogue,
+    CatalogueInfo,
+    Facet,
+    Item,
+    Selection,
+    Snapshot,
+    count_facets,
+    open_catalogue,
+)
 from model import ExtractorCard, ImageError, Limits, Preprocessing, read_card, read_picture
+from search.combine import Part, Query, combine, plain
 from search.embedding_cache import CacheCounts, Computed, EmbeddingCache
 from search.errors import ItemNotFound
+from search.finder import Finder, Lookup
 from search.query import (
     Admission,
+    CombinedQuery,
     Embedder,
     Embedding,
     EmbedResult,
     Found,
     ItemQuery,
     OnResult,
-    Query,
+    PictureQuery,
     QueryInput,
     SearchResult,
+    Term,
     Unlimited,
     milliseconds_since,
 )
+from search.shaping import Shaping
 
 Done = TypeVar("Done")
 MOST_FIELDS = 50  # whose values are counted where none is named
@@ -86,7 +102,7 @@ class SearchEngine:
         self._decode = functools.partial(to_pixels, preprocessing=card.preprocessing, limits=limits)
         self._threads = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
 
-    async def search(self, inputs: Sequence[QueryInput], k: int, where: object = None) -> SearchResult:
+    async def search(self, inputs: Sequence[QueryInput], shaping: Shaping, where: object = None) -> SearchResult:
         """Search for each input, in order, among the items that the filter ``where`` allows.
 
         An error among the inputs stays in its place. Raises InvalidFilter, EmbedderUnavailable, DamagedIndex, and what an
@@ -95,17 +111,18 @@ class SearchEngine:
         begun = time.perf_counter()
         allowed = None if where is None else await asyncio.to_thread(self._catalogue.allow, where)
         filtered = {} if where is None else {"filter": milliseconds_since(begun)}
-        items = sum(isinstance(one, ItemQuery) for one in inputs)
+        items = sum(isinstance(term, ItemQuery) for one in inputs for term in terms_of(one))
         with self._lookups.admit(items) as admitted:
             queries, timings = await self._to_queries(inputs)
             begun = time.perf_counter()
-            results, generation = await asyncio.to_thread(self._find, queries, k, allowed)
+            results, generation = await asyncio.to_thread(self._find, queries, shaping, allowed)
             timings = {**filtered, **timings, "search": milliseconds_since(begun)}
             admitted.finished = items
-        if self._on_result and where is None:
-            for query, found in zip(queries, results, strict=True):
-                if isinstance(query, Query) and isinstance(found, Found):
-                    self._on_result(query.vector, [hit.score for hit in found.hits], k, query.exclude_id)
+        if self._on_result and where is None and shaping.is_plain:
+            for one, query, found in zip(inputs, queries, results, strict=True):
+                if isinstance(query, Query) and isinstance(found, Found) and not isinstance(one, CombinedQuery):
+                    excluded = next(iter(query.excluded), None)
+                    self._on_result(query.vectors[0], [hit.score for hit in found.hits], shaping.k, excluded)
         hint = None if allowed is None or len(allowed) else await asyncio.to_thread(self._catalogue.hint, where)
         return SearchResult(results, generation, self._card.model, timings, hint)
 
@@ -124,7 +141,7 @@ class SearchEngine:
 
     async def embed(self, pictures: Sequence[bytes]) -> EmbedResult:
         """Embed each picture, in order. Raises EmbedderUnavailable, and what the admission refuses with."""
-        embeddings, timings = await self._embed(pictures)
+        embeddings, timings = await self._embed([PictureQuery(one) for one in pictures])
         return EmbedResult(embeddings, self._card.dim, self._card.model, timings)
 
     async def items(self, *, ids: list[int] | None = None, keys: list[str] | None = None) -> list[Item | Exception]:
@@ -161,36 +178,56 @@ class SearchEngine:
         return await asyncio.to_thread(lambda: [self._catalogue.thumbnail(one) for one in ids])
 
     def _find(
-        self, queries: Sequence[Query | Exception], k: int, allowed: Selection | None
+        self, queries: Sequence[Query | Exception], shaping: Shaping, allowed: Selection | None
     ) -> tuple[list[Found | Exception], int]:
         """Return what becomes of queries, and the generation that all hits are of."""
         ready = [query for query in queries if isinstance(query, Query)]
         if not ready:
             return merge_errors(queries, []), self._catalogue.info.generation
-        vectors, excluded = np.stack([query.vector for query in ready]), [query.exclude_id for query in ready]
-        hits, generation = self._catalogue.search_one_generation(vectors, k, self._ef, allowed, excluded)
-        found = [Found(some, one.batch_size) for some, one in zip(hits, ready, strict=True)]
+
+        def find(snapshot: Snapshot, lookup: Lookup) -> list[Found]:
+            return Finder(snapshot, allowed, self._ef, lookup).find(ready, shaping)
+
+        found, generation = self._catalogue.in_one_state(find, allowed)
         return merge_errors(queries, found), generation
 
     async def _to_queries(self, inputs: Sequence[QueryInput]) -> tuple[list[Query | Exception], dict[str, float]]:
-        ids = [one.id for one in inputs if isinstance(one, ItemQuery)]
-        by_id = iter(await asyncio.to_thread(self._look_up, ids) if ids else [])
-        embeddings, timings = await self._embed([one for one in inputs if isinstance(one, bytes)])
-        embedded = iter(embeddings)
+        found, timings = await self._to_parts([term for one in inputs for term in terms_of(one)])
+        parts = iter(found)
         queries: list[Query | Exception] = []
         for one in inputs:
-            became = next(by_id) if isinstance(one, ItemQuery) else next(embedded) if isinstance(one, bytes) else one
-            queries.append(Query(became.vector, became.batch_size) if isinstance(became, Embedding) else became)
+            those = [next(parts) for _ in terms_of(one)]
+            sound = [part for part in those if isinstance(part, Part)]
+            if len(sound) < len(those):
+                queries.append(next(part for part in those if isinstance(part, Exception)))
+            elif isinstance(one, CombinedQuery):
+                queries.append(combine(one, sound, normalized=METRICS[self._catalogue.info.metric].normalized))
+            else:
+                queries.append(plain(sound[0]))
         return queries, timings
 
-    def _look_up(self, ids: Sequence[int]) -> list[Query | Exception]:
+    async def _to_parts(self, terms: Sequence[Term]) -> tuple[list[Part | Exception], dict[str, float]]:
+        ids = [one.id for one in terms if isinstance(one, ItemQuery)]
+        by_id = iter(await asyncio.to_thread(self._look_up, ids) if ids else [])
+        embeddings, timings = await self._embed([one for one in terms if isinstance(one, PictureQuery)])
+        embedded = iter(embeddings)
+        parts: list[Part | Exception] = []
+        for one in terms:
+            if isinstance(one, PictureQuery):
+                became = next(embedded)
+                parts.append(Part(became.vector, became.batch_size) if isinstance(became, Embedding) else became)
+            else:
+                parts.append(next(by_id) if isinstance(one, ItemQuery) else one)
+        return parts, timings
+
+    def _look_up(self, ids: Sequence[int]) -> list[Part | Exception]:
         vectors = [self._catalogue.vector(one) if 0 <= one <= LARGEST_ID else None for one in ids]
         return [
-            ItemNotFound(one) if vector is None else Query(vector, exclude_id=one)
+            ItemNotFound(one) if vector is None else Part(vector, item=one)
             for one, vector in zip(ids, vectors, strict=True)
         ]
 
-    async def _embed(self, pictures: Sequence[bytes]) -> tuple[list[Embedding | Exception], dict[str, float]]:
+    async def _embed(self, pictures: Sequence[PictureQuery]) -> tuple[list[Embedding | Exception], dict[str, float]]:
         begun = time.perf_counter()
         found = await self._cache.embed(pictures)
         if self._on_embed:
@@ -198,7 +235,7 @@ class SearchEngine:
         decode = min(found.decode_ms, milliseconds_since(begun))
         return found.embeddings, {"decode": decode, "embed": round(milliseconds_since(begun) - decode, 3)}
 
-    async def _decode_and_embed(self, pictures: Sequence[bytes]) -> Computed:
+    async def _decode_and_embed(self, pictures: Sequence[PictureQuery]) -> Computed:
         with self._admission.admit(len(pictures)) as admitted:
             try:
                 begun = time.perf_counter()
@@ -216,10 +253,20 @@ class SearchEngine:
         return Computed(merge_errors(read, embeddings), decode_ms)
 
 
-def to_pixels(data: bytes, preprocessing: Preprocessing, limits: Limits) -> NDArray[np.uint8] | ImageError:
+def terms_of(query: QueryInput) -> list[Term]:
+    """Return what a query is made of, positive examples first."""
+    if isinstance(query, CombinedQuery):
+        return [example.term for example in (*query.positive, *query.negative)]
+    return [query]
+
+
+def to_pixels(query: PictureQuery, preprocessing: Preprocessing, limits: Limits) -> NDArray[np.uint8] | ImageError:
     """Decode one picture to the pixels that a network takes, uint8 [height, width, 3], or return what is wrong with it."""
     try:
-        return preprocessing.to_pixels(read_picture(data, limits, preprocessing.enough).image)
+        if query.region is None:
+            return preprocessing.to_pixels(read_picture(query.data, limits, preprocessing.enough).image)
+        enough = query.region.enough(preprocessing.enough)
+        return preprocessing.padded().to_pixels(query.region.crop(read_picture(query.data, limits, enough).image))
     except ImageError as error:
         return error
 

@@ -16,3 +16,7 @@ class ItemNotFound(SearchError):
 
 class EmbedderUnavailable(SearchError):
     """What embeds pictures does not answer, or cannot be used."""
+
+
+class InvalidQuery(SearchError):
+    """A query that means nothing as it is; the text says why and what to do."""

@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index import Hit
-from model import Engine
+from index import Facet, Item
+from model import Engine, Region
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,32 +80,85 @@ class Unlimited:
 
 
 @dataclass(frozen=True, slots=True)
+class PictureQuery:
+    """A query by a picture file, or by what a box in it shows."""
+
+    data: bytes
+    region: Region | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ItemQuery:
     """A query by an item of the catalogue, which is not its own hit."""
 
     id: int
 
 
+Term = PictureQuery | ItemQuery | Exception  # one thing to search by, or what was wrong with it
+
+
 @dataclass(frozen=True, slots=True)
-class Query:
-    """A query that is ready: its vector, float32 [dim], its batch size, and the item that is not to be its hit."""
+class Example:
+    """A thing that hits are to be like, or unlike; ``weight`` is above 0."""
 
-    vector: NDArray[np.float32]
-    batch_size: int | None = None
-    exclude_id: int | None = None
+    term: Term
+    weight: float = 1.0
 
 
-QueryInput = bytes | ItemQuery | Exception  # a picture file, an item, or what was wrong with either
+@dataclass(frozen=True, slots=True)
+class CombinedQuery:
+    """A query by several examples, of which one at least is positive; ``combine.py`` has what ``mode`` means."""
+
+    positive: tuple[Example, ...]
+    negative: tuple[Example, ...] = ()
+    mode: Literal["mean", "best"] = "mean"
+
+
+QueryInput = Term | CombinedQuery
 # Called with each query that was answered without a filter: its vector, the scores of its hits, k, and the excluded item.
 OnResult = Callable[[NDArray[np.float32], Sequence[float], int, int | None], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """The hits of one query, nearest first."""
+class Group:
+    """Items that have the same ``value`` of a field, and how many there are among those that the filter allows."""
 
-    hits: list[Hit]
+    value: Any
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class FoundHit:
+    """An item found; a higher ``score`` is closer. ``group``: which it stands for; ``folded``: what it stands for."""
+
+    item: Item
+    score: float
+    group: Group | None = None
+    folded: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """A value of a field, its share of the neighbours' weights, from 0 to 1, and how many of them have it."""
+
+    value: Any
+    confidence: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The hits of one query, nearest first or as they were to be sorted.
+
+    ``total``: how many hits all pages have, where there are pages; ``facets`` count values among all of them, and
+    ``classify`` is their vote; each where it was asked for.
+    """
+
+    hits: list[FoundHit]
     batch_size: int | None
+    total: int | None = None
+    facets: list[Facet] | None = None
+    classify: list[Vote] | None = None
 
 
 @dataclass(frozen=True, slots=True)

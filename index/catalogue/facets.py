@@ -11,8 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.catalogue.snapshot import Selection, Snapshot
+from index.columns.build import MemoryTable
 from index.columns.column import FIRST, KINDS, Column, Scalar, Table, Values
+from index.filter_values import as_scalar
 
+VALUES = 20  # of a field that are given where no number is named
 PLAIN = tuple(KINDS[kind] for kind in ("null", "false", "true"))  # kinds that are values themselves
 
 
@@ -72,6 +75,27 @@ def count_facets(
     base, extra = snapshot.rows_and_extra(selection)
     tables = ((snapshot.base.columns, base), (snapshot.table, extra))
     return [_facet(path, tables, limit) for path in paths]
+
+
+def count_facets_of(
+    metadata: Sequence[dict[str, Any]], paths: Sequence[tuple[str, ...]], limit: int = VALUES
+) -> list[Facet]:
+    """Count the values of some fields in the metadata of some items; ``limit``: of how many values."""
+    table = MemoryTable(metadata)
+    return [_facet(path, [(table, np.ones(table.count, bool))], limit) for path in paths]
+
+
+def count_values(
+    snapshot: Snapshot, selection: Selection | None, path: tuple[str, ...], values: Sequence[Any]
+) -> list[int]:
+    """Return how many items of a selection, or of all, have each of some texts, numbers, true or false in a field."""
+    base, extra = snapshot.rows_and_extra(selection)
+    parts = [
+        _Times(column.values, np.bincount(_codes(column, rows), minlength=len(column.values)))
+        for table, rows in ((snapshot.base.columns, base), (snapshot.table, extra))
+        if (column := table.column(path))
+    ]
+    return [sum(part.of(as_scalar(value, "")) for part in parts) for value in values]
 
 
 def _facet(path: tuple[str, ...], tables: Sequence[tuple[Table, NDArray[np.bool_]]], limit: int) -> Facet:

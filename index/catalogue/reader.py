@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,10 @@ class Hit:
 
     item: Item
     score: float
+
+
+Found = TypeVar("Found")
+Lookup = Callable[[Sequence[int]], dict[int, Item]]
 
 
 class Catalogue:
@@ -173,31 +177,41 @@ class Catalogue:
         ``without`` names for each query an item that is not to be its hit. Raises DimensionMismatch for queries of another
         length, DamagedIndex when the index file is broken.
         """
-        return self.search_one_generation(vectors, k, ef, allowed, without)[0]
-
-    def search_one_generation(
-        self,
-        vectors: NDArray[np.float32],
-        k: int,
-        ef: int,
-        allowed: Selection | None,
-        without: Sequence[int | None],
-    ) -> tuple[list[list[Hit]], int]:
-        """Search as ``search`` does, and return the generation too that all hits are of."""
         excluded = list(without) or [None] * len(vectors)
         more = int(any(item is not None for item in excluded))
-        for _ in range(TRIES):
-            snapshot = self.snapshot() if allowed is None else allowed.snapshot
+
+        def find(snapshot: Snapshot, lookup: Lookup) -> list[list[Hit]]:
             kept = []
             for found, left_out in zip(snapshot.search(vectors, k + more, ef, allowed), excluded, strict=True):
                 pairs = zip(found.labels.tolist(), snapshot.scores(found), strict=True)
                 kept.append([pair for pair in pairs if pair[0] != left_out][:k])
-            wanted = {label for pairs in kept for label, _ in pairs}
-            items = self.items(list(wanted))
-            if len(items) == len(wanted) or allowed is not None:
-                break  # else some were removed meanwhile, and there are others
-        hits = [[Hit(items[label], score) for label, score in pairs if label in items] for pairs in kept]
-        return hits, snapshot.generation.generation
+            items = lookup([label for pairs in kept for label, _ in pairs])
+            return [[Hit(items[label], score) for label, score in pairs if label in items] for pairs in kept]
+
+        return self.in_one_state(find, allowed)[0]
+
+    def in_one_state(
+        self, find: Callable[[Snapshot, Lookup], Found], allowed: Selection | None = None
+    ) -> tuple[Found, int]:
+        """Return what ``find`` finds in one state of the catalogue, that of ``allowed`` or the one now, and its generation.
+
+        ``find`` is given a snapshot, and what looks items up by their ids, without those that were removed meanwhile: then it
+        is called again, for there are others.
+        """
+        for _ in range(TRIES):
+            snapshot = self.snapshot() if allowed is None else allowed.snapshot
+            gone = 0
+
+            def lookup(ids: Sequence[int]) -> dict[int, Item]:
+                nonlocal gone
+                items = self.items(wanted := list(set(ids)))
+                gone += len(wanted) - len(items)
+                return items
+
+            found = find(snapshot, lookup)
+            if not gone or allowed is not None:
+                break
+        return found, snapshot.generation.generation
 
     def search_exactly(self, vectors: NDArray[np.float32], k: int) -> list[list[tuple[int, float]]]:
         """Return the true ``k`` nearest of each query, by comparing with every vector: pairs of item id and score."""

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from index.backend import DEFAULT_EF, Neighbours
 from index.catalogue.base import KEPT_FILTERS, Base, Recent
 from index.columns.build import MemoryTable
-from index.exact import search_exact, unit_rows
-from index.filters import Filter
+from index.exact import exact_distances, search_exact, unit_rows
+from index.filter_values import as_scalar
+from index.filters import Condition, Filter, Joined
 from index.hnsw.coded_rows import CodedRows
 from index.metrics import METRICS, Metric
 from index.row_mask import Allowed, allow_mask
@@ -172,6 +173,31 @@ class Snapshot:
             return self.unmerged.vectors[place].copy()
         row = int(self.base.columns.rows(np.array([item_id]))[0])
         return None if row < 0 or item_id in self.removed else self.base.index.vector(row)
+
+    def vectors(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        """Return the vectors of items that it has, float32 [n, dim]."""
+        wanted = np.asarray(ids, np.int64)
+        found = np.empty((len(wanted), self.generation.dim), np.float32)
+        places = np.searchsorted(self.unmerged.ids, wanted)
+        is_unmerged = places < len(self.unmerged)
+        is_unmerged[is_unmerged] = self.unmerged.ids[places[is_unmerged]] == wanted[is_unmerged]
+        found[is_unmerged] = self.unmerged.vectors[places[is_unmerged]]
+        found[~is_unmerged] = self.base.vectors(wanted[~is_unmerged])
+        return found
+
+    def scores_of(self, queries: NDArray[np.float32], ids: Sequence[int]) -> NDArray[np.float64]:
+        """Return the score of each query, float32 [n, dim], with each of some items that it has: float64 [n, items]."""
+        vectors, spec = self.vectors(ids), METRICS[self.metric]
+        return np.stack([spec.score(exact_distances(query, vectors, self.metric)) for query in queries])
+
+    def without_values(self, selection: Selection | None, path: Sequence[str], values: Sequence[Any]) -> Selection:
+        """Return the items of a selection, or of all, whose field has none of some texts, numbers, true or false."""
+        condition = Condition(tuple(path), "$in", tuple(as_scalar(value, "") for value in values))
+        found = self.select_uncached(Joined((condition,), negated=True))
+        if selection is None:
+            return found
+        allowed = allow_mask(found.allowed.mask() & selection.allowed.mask())
+        return Selection(self, allowed, found.unmerged & selection.unmerged)
 
     def rows_and_extra(self, selection: Selection | None) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return which rows of the index, bool [rows], and of ``table``, bool [n], a selection has, or all items.

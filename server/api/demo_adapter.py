@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from demo import PageAnswer, PageHit, PageParts, PageRefusal
-from search import ItemQuery, QueryInput, SearchEngine, SearchError
+from search import ItemQuery, PictureQuery, QueryInput, SearchEngine, SearchError, Shaping
 from server.api.errors import RequestError, error_answer
 from settings import Settings
 
@@ -32,7 +32,7 @@ class DemoAdapter:
         return f"{info.count:,} pictures ({info.model}, {info.dim} dimensions)"
 
     async def _search(self, picture: bytes, k: int) -> PageAnswer:
-        return await self._answer(picture, k)
+        return await self._answer(PictureQuery(picture), k)
 
     async def _more_like(self, item_id: int, k: int) -> PageAnswer:
         return await self._answer(ItemQuery(item_id), k)
@@ -42,7 +42,7 @@ class DemoAdapter:
 
     async def _answer(self, query: QueryInput, k: int) -> PageAnswer:
         try:
-            result = await self._engine().search([query], k)
+            result = await self._engine().search([query], Shaping(k))
         except (RequestError, SearchError) as error:
             raise PageRefusal(str(error)) from None
         (found,) = result.results

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from index import CatalogueBusy, DamagedIndex, DiskFull, InvalidEntry, InvalidFilter, KeyReused, VectorIndexError
 from model import FORMAT_NAMES, ImageError, ImageTooLarge, ModelError, UnreadableImage, UnsupportedImage
-from search import EmbedderUnavailable, ItemNotFound
+from search import EmbedderUnavailable, InvalidQuery, ItemNotFound
 
 LONGEST_MESSAGE = 400  # characters
 
@@ -97,6 +97,7 @@ UNSUPPORTED = _kind(
 )
 WRONG_MEDIA = _kind("wrong_media_type", HTTPStatus.UNSUPPORTED_MEDIA_TYPE, SEE_DOCS)
 INVALID_FIELD = _kind("invalid_field", HTTPStatus.UNPROCESSABLE_ENTITY, SEE_DOCS)
+INVALID_QUERY = _kind("invalid_query", HTTPStatus.UNPROCESSABLE_ENTITY, "ask otherwise", InvalidQuery)
 INVALID_FILTER = _kind(
     "invalid_filter", HTTPStatus.UNPROCESSABLE_ENTITY, "mend the filter at the place named", InvalidFilter
 )

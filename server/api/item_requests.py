@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Self
-from unicodedata import normalize
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from server.api.requests import Form, Id, PictureOne, PicturesForm, Strict, Whole, one_of
+from server.api.query_requests import path_of
+from server.api.requests import Form, Id, PictureOne, PicturesForm, Strict, Text, Whole, one_of
 
-
-def _is_text(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("half a surrogate pair is no text") from None
-    return text
-
-
-Text = Annotated[str, AfterValidator(_is_text)]
 Metadata = dict[Text, Any]
 
 
@@ -106,8 +96,7 @@ class FacetsFields(Strict):
         """Return the paths of the fields, in NFC as the catalogue has them, or None for all."""
         if self.fields is None:
             return None
-        named = [[one] if isinstance(one, str) else one for one in self.fields]
-        return [tuple(normalize("NFC", name) for name in path) for path in named]
+        return [path_of(one) for one in self.fields]
 
 
 class AddForm(PicturesForm):

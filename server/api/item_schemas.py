@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field, TypeAdapter
 
 from index import Added, Facet, Job
 from search import ItemNotFound
 from server.api.errors import ErrorAnswer, error_answer
+from server.api.facet_schemas import FacetBody, facet_body
 from server.api.schemas import ListAnswer
 
 
@@ -71,24 +72,6 @@ class ChangedAnswer(ListAnswer):
         return self.items
 
 
-class FacetValue(BaseModel):
-    """A value, and how many items have it."""
-
-    value: str | float | bool | None
-    count: int
-
-
-class FacetBody(BaseModel):
-    """What a field has: ``count`` items have it, with ``distinct`` values."""
-
-    field: list[str] = Field(description="the names on the way to the field")
-    count: int
-    distinct: int
-    values: list[FacetValue]
-    numbers: list[float] | None = Field(None, description="the least and the greatest number")
-    texts: list[str] | None = Field(None, description="the least and the greatest text, as of dates")
-
-
 class FacetsAnswer(ListAnswer):
     """The values of fields among ``count`` items."""
 
@@ -137,16 +120,4 @@ def changed_answer(names: Sequence[int | str], found: Sequence[int | None]) -> C
 
 def facets_answer(facets: Sequence[Facet], count: int) -> FacetsAnswer:
     """Return facets in the shape of their answer."""
-    return FacetsAnswer(facets=[_facet(one) for one in facets], count=count)
-
-
-def _facet(facet: Facet) -> FacetBody:
-    values: list[Any] = [FacetValue(value=value, count=count) for value, count in facet.values]
-    return FacetBody(
-        field=list(facet.path),
-        count=facet.count,
-        distinct=facet.distinct,
-        values=values,
-        numbers=None if facet.numbers is None else list(facet.numbers),
-        texts=None if facet.texts is None else list(facet.texts),
-    )
+    return FacetsAnswer(facets=list(map(facet_body, facets)), count=count)

@@ -5,6 +5,7 @@ BentoML's own description leaves out what is optional, and has errors that are n
 
 from __future__ import annotations
 
+import copy
 import json
 from http import HTTPStatus
 from typing import Any
@@ -14,6 +15,7 @@ from pydantic import BaseModel
 from index import OPERATORS
 from model import FORMATS
 from server.api.errors import KINDS_BY_STATUS, ErrorAnswer, error_answer_of
+from server.api.parsing import NAMES
 from server.api.routes import CHANGES, READYZ, ROUTES, WAIT, Route
 from settings import Settings
 
@@ -23,7 +25,20 @@ DESCRIPTION = (
     '{"error": {"code", "message", "hint"}}; codes are stable, messages are not. Where several things are asked for, one '
     "that could not be answered has its error in its place; where one is, its error is also the status."
 )
-BODIES = ("FoundBody", "HitBody", "ItemBody", "AddedBody", "ChangedBody", "FacetBody", "FacetValue")  # parts of answers
+BODIES = (  # parts of answers
+    *(
+        "FoundBody",
+        "HitBody",
+        "GroupBody",
+        "VoteBody",
+        "ItemBody",
+        "AddedBody",
+        "ChangedBody",
+        "FacetBody",
+        "FacetValue",
+    ),
+)
+BOUNDED = ("k", "offset", "limit")  # what LENS_MAX_K bounds
 REFERENCE = "#/components/schemas/{model}"
 KEYS = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "an API key"},
@@ -101,7 +116,7 @@ def describe(made: dict[str, Any], settings: Settings, needs_key: bool) -> dict[
             continue  # each would be refused
         if route.fields is not None:
             limits = settings.for_jobs() if WAIT in route.parameters else settings
-            body = _multipart(route, limits) if route.multipart else _json(route.fields, limits, schemas)
+            body = _multipart(route, limits, schemas) if route.multipart else _json(route.fields, limits, schemas)
             if route.alternative:
                 body |= _json(route.alternative, limits, schemas)
             paths[route.path] = {"post": _post(route, made["paths"][route.path]["post"], body, needs_key)}
@@ -109,9 +124,11 @@ def describe(made: dict[str, Any], settings: Settings, needs_key: bool) -> dict[
             paths[route.path] = {"get": _get(route, needs_key)}
     _json(ErrorAnswer, settings, schemas)
     if settings.url_hosts is None:
-        for name in {"QueryOne", "AddOne"} & schemas.keys():
+        for name in {"QueryOne", "ExampleOne", "AddOne"} & schemas.keys():
             del schemas[name]["properties"]["url"]
             schemas[name]["oneOf"] = [one for one in schemas[name]["oneOf"] if one["required"] != ["url"]]
+            for one in schemas[name]["oneOf"]:
+                one["properties"].pop("url", None)
     return {
         "openapi": "3.1.0",
         "info": {"title": "BentoLens", "version": VERSION, "description": DESCRIPTION},
@@ -122,21 +139,28 @@ def describe(made: dict[str, Any], settings: Settings, needs_key: bool) -> dict[
 
 def _json(model: type[BaseModel], settings: Settings, schemas: dict[str, Any]) -> dict[str, Any]:
     """Return a JSON body; its model, and those inside it, are added to ``schemas``."""
-    schema = model.model_json_schema(ref_template=REFERENCE)
-    schemas |= schema.pop("$defs", {})
-    schemas[model.__name__] = schema
-    for name, field in schema["properties"].items():
-        if name == "where":
-            schema["properties"][name] = {"anyOf": [_reference("Filter"), {"type": "null"}]}
-        for kind in [field, *field.get("anyOf", ())]:
-            if kind.get("type") == "array":
-                kind["maxItems"] = settings.max_images
-            if name == "k" and kind.get("type") == "integer":
-                kind["maximum"] = settings.max_k
+    schemas[model.__name__] = _bounded(model, settings, schemas)
     return {"application/json": {"schema": _reference(model.__name__)}}
 
 
-def _multipart(route: Route, settings: Settings) -> dict[str, Any]:
+def _bounded(model: type[BaseModel], settings: Settings, schemas: dict[str, Any]) -> dict[str, Any]:
+    """Return a model's schema with the limits of the settings; the models inside it are added to ``schemas``."""
+    schema = copy.deepcopy(model.model_json_schema(ref_template=REFERENCE))  # what a model adds is not to be changed
+    inner = schema.pop("$defs", {})
+    schemas |= inner
+    for one in (schema, *inner.values()):
+        for name, field in one.get("properties", {}).items():
+            if name == "where":
+                one["properties"][name] = {"anyOf": [_reference("Filter"), {"type": "null"}]}
+            for kind in [field, *field.get("anyOf", ())]:
+                if kind.get("type") == "array":
+                    kind.setdefault("maxItems", settings.max_images)
+                if name in BOUNDED and kind.get("type") == "integer":
+                    kind["maximum"] = settings.max_k
+    return schema
+
+
+def _multipart(route: Route, settings: Settings, schemas: dict[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "images": {
             "description": f"picture files, of {settings.max_bytes:,} bytes and {settings.max_pixels:,} pixels at most",
@@ -146,24 +170,19 @@ def _multipart(route: Route, settings: Settings) -> dict[str, Any]:
     }
     media_types = [media_type for one in FORMATS for media_type in one.media_types]
     encoding = {"images": {"contentType": ", ".join(("application/octet-stream", *media_types))}}
-    for name in route.fields.model_fields if route.fields else ():
+    stated: dict[str, Any] = _bounded(route.fields, settings, schemas) if route.fields else {}
+    for name, field in stated.get("properties", {}).items():
         encoding[name] = {"contentType": "application/json"}
-        fields[name] = {"where": _reference("Filter"), "k": _k(settings)}.get(name) or _list_of(route, name, settings)
+        fields[name] = (
+            _reference("Filter") if name == "where" else _name(field) if name in (*NAMES, "facets") else field
+        )
     schema = {"type": "object", "required": ["images"], "properties": fields, "additionalProperties": False}
     return {"multipart/form-data": {"schema": schema, "encoding": encoding}}
 
 
-def _list_of(route: Route, name: str, settings: Settings) -> dict[str, Any]:
-    assert route.fields is not None
-    field = route.fields.model_json_schema()["properties"][name]
-    return {"maxItems": settings.max_images, **field}
-
-
-def _k(settings: Settings) -> dict[str, Any]:
-    return {
-        **{"description": "hits for each picture", "type": ["integer", "null"]},
-        **{"minimum": 1, "maximum": settings.max_k, "default": settings.k},
-    }
+def _name(field: dict[str, Any]) -> dict[str, Any]:
+    """Return a field's name as a multipart field has it: JSON, as in a JSON body, is taken too."""
+    return {"description": f"{field['description']}; a name, or JSON", "type": "string"}
 
 
 def _get(route: Route, needs_key: bool) -> dict[str, Any]:

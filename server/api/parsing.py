@@ -19,7 +19,8 @@ from settings import Settings
 
 # Each takes some 60 bytes once it is read, and may be two of text: a body of the size allowed would fill the memory.
 MOST_VALUES = 1_000_000
-LISTS = ("keys", "metadata")  # fields that are JSON lists
+LISTS = ("keys", "metadata", "positive", "negative")  # fields that are JSON lists
+NAMES = ("sort", "group_by", "classify")  # fields that are a name, or JSON: a list of names, or an object
 LONGEST_FIELD = 100  # characters of a field that is a number
 
 
@@ -111,8 +112,10 @@ async def read_json(request: Request, fields: type[Checked], settings: Settings)
 def _check_lengths(value: object, settings: Settings) -> None:
     """Refuse lists that are too long before each of their values is looked at, which takes a second for some 100,000."""
     for found in value.values() if isinstance(value, dict) else ():
-        if isinstance(found, list) and len(found) > settings.max_images:
-            raise too_many(len(found), settings)
+        if isinstance(found, list):
+            parts = [part for one in found if isinstance(one, dict) for part in one.values() if isinstance(part, list)]
+            if (most := max(map(len, (found, *parts)))) > settings.max_images:
+                raise too_many(most, settings)
 
 
 def _check_end(request: Request, tail: bytearray) -> None:
@@ -136,7 +139,17 @@ async def _stream(request: Request, tail: bytearray | None = None) -> AsyncGener
 def _parse_field(name: str, value: str) -> Any:
     if name == "where":
         return _filter(value)
+    if name in NAMES:
+        return name_or_json(name, value)
+    if name == "facets":
+        found = name_or_json(name, value)
+        return [found] if isinstance(found, str) else found
     return _json_list(name, value) if name in LISTS else _json_or_text(value)
+
+
+def name_or_json(name: str, value: str) -> Any:
+    """Return a field's name, or the JSON that stands for one. Raises RequestError."""
+    return _json_list(name, value) if value.startswith(("[", "{")) else value
 
 
 def _json_list(name: str, value: str) -> Any:

@@ -11,10 +11,10 @@ import base64
 import binascii
 import re
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 import bentoml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from starlette.requests import Request
 
 from server.api.errors import BAD_REQUEST, INVALID_FIELD, RequestError
@@ -28,7 +28,6 @@ def _whole(value: object) -> object:
 
 
 Whole = BeforeValidator(_whole)  # JSON has one kind of number: 3.0 is 3
-Count = Annotated[int, Field(ge=1), Whole]
 Id = Annotated[int, Field(ge=0, lt=2**63), Whole]
 
 
@@ -47,13 +46,6 @@ class PicturesForm(Form):
     images: list[Path] = Field(description="one or more picture files")
 
 
-class SearchForm(PicturesForm):
-    """Pictures to find the likes of."""
-
-    k: int | None = Field(None, description="hits for each picture", ge=1)
-    where: str | None = Field(None, description="a filter on the items' metadata, as JSON")
-
-
 class Strict(BaseModel):
     """A body, or a part of one, that has no fields but its own."""
 
@@ -68,23 +60,28 @@ class NoFields(Strict):
     """The text fields of a multipart request that has none."""
 
 
-class SearchFields(Strict):
-    """The text fields of POST /search."""
-
-    k: Count | None = None
-    where: Any = Field(None, description='a filter on the items\' metadata, such as {"width": {"$gte": 640}}')
-
-
 def one_of(*names: str) -> ConfigDict:
     """Return the configuration of a model of which just one of some fields has to be given, as JSON Schema says it."""
     given: list[Any] = [{"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in names]
     return ConfigDict(json_schema_extra={"oneOf": given})
 
 
+def _is_text(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("half a surrogate pair is no text") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_is_text)]
+
+
 class PictureOne(Strict):
     """A picture in base64, or by its URL."""
 
     model_config = one_of("image", "url")
+    NAMES: ClassVar[tuple[str, ...]] = ("image", "url")
 
     image: str | None = Field(
         None, description="a picture file in base64", json_schema_extra={"contentEncoding": "base64"}
@@ -93,10 +90,15 @@ class PictureOne(Strict):
 
     @model_validator(mode="after")
     def _names_one_thing(self) -> Self:
-        *others, last = names = [name for name in ("image", "url", "id") if name in type(self).model_fields]
-        if sum(getattr(self, name) is not None for name in names) != 1:
-            raise ValueError(f"give either {', '.join(others)} or {last}")
+        self.check_one()
         return self
+
+    def check_one(self, *, needed: bool = True) -> None:
+        """Raise ValueError where more than one thing is named, or none where one is needed."""
+        *others, last = self.NAMES
+        given = sum(getattr(self, name) is not None for name in self.NAMES)
+        if given > 1 or (needed and not given):
+            raise ValueError(f"give either {', '.join(others)} or {last}")
 
     def picture(self) -> bytes:
         """Return the picture's bytes. Raises RequestError when the text is not base64, by the usual or the URL's alphabet."""
@@ -113,23 +115,9 @@ class PictureOne(Strict):
             raise RequestError(BAD_REQUEST, "the field image is not base64") from None
 
 
-class QueryOne(PictureOne):
-    """One query: a picture in base64, or by its URL, or an item of the catalogue by its id."""
-
-    model_config = one_of("image", "url", "id")
-
-    id: Id | None = Field(None, description="an item of the catalogue, which is not its own hit")
-
-
 def _unindented(text: str) -> bytes:
     """Return base64 that was written in lines, as some tools write it, as one line."""
     return re.sub(rb"[ \t]*[\r\n]+[ \t]*|^[ \t]+|[ \t]+$", b"", text.encode("ascii")).translate(TO_USUAL, b"\t")
-
-
-class QueryFields(SearchFields):
-    """The body of POST /query."""
-
-    queries: list[QueryOne] = Field(min_length=1)
 
 
 class ItemsFields(Strict):
@@ -138,28 +126,14 @@ class ItemsFields(Strict):
     model_config = one_of("ids", "keys")
 
     ids: list[Id] | None = None
-    keys: list[str] | None = None
+    keys: list[Text] | None = None
     thumbnail: bool = True
-
-    @field_validator("keys")
-    @classmethod
-    def _is_text(cls, keys: list[str] | None) -> list[str] | None:
-        for key in keys or ():
-            try:
-                key.encode()
-            except UnicodeEncodeError:
-                raise ValueError("half a surrogate pair is no text") from None
-        return keys
 
     @model_validator(mode="after")
     def _names_one_thing(self) -> Self:
         if (self.ids is None) == (self.keys is None):
             raise ValueError("give either ids or keys")
         return self
-
-
-class QueryForm(Form, QueryFields):
-    """The body of POST /query."""
 
 
 class ItemsForm(Form, ItemsFields):
@@ -171,12 +145,23 @@ def check(fields: type[Checked], value: Any) -> Checked:
     try:
         return fields.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        # pydantic's own names of a union's members, and of our classes, tell a caller nothing.
-        place = ".".join(str(part) for part in first["loc"] if "[" not in str(part)) or "the body"
+        errors = error.errors()
+        # A union has an error for each of its members; that which got furthest is about what was meant.
+        same = [one for one in errors if one["loc"][:1] == errors[0]["loc"][:1]]
+        first = max(same, key=lambda one: len(_names_of(one["loc"]))) if _is_of_union(errors[0]["loc"]) else errors[0]
+        place = ".".join(_names_of(first["loc"])) or "the body"
         known = {"model_type": "it should be a JSON object", "model_attributes_type": "it should be a JSON object"}
         message = known.get(first["type"], first["msg"].removeprefix("Value error, "))
         raise RequestError(INVALID_FIELD, f"{place}: {message[0].lower()}{message[1:]}") from None
+
+
+def _is_of_union(place: tuple[int | str, ...]) -> bool:
+    return len(_names_of(place)) < len(place)
+
+
+def _names_of(place: tuple[int | str, ...]) -> list[str]:
+    """Return the fields of a place: pydantic's own names of a union's members, and of our classes, tell a caller nothing."""
+    return [str(part) for part in place if "[" not in str(part) and not str(part)[:1].isupper()]
 
 
 def too_many(count: int, settings: Settings) -> RequestError:
@@ -184,10 +169,7 @@ def too_many(count: int, settings: Settings) -> RequestError:
     return RequestError(INVALID_FIELD, f"{count} in one request are more than the {settings.max_images} allowed")
 
 
-def check_counts(settings: Settings, *, k: int | None, queries: int) -> int:
-    """Return how many hits to give. Raises RequestError for more of them, or more queries, than the settings allow."""
-    if queries > settings.max_images:
-        raise too_many(queries, settings)
-    if k is not None and k > settings.max_k:
-        raise RequestError(INVALID_FIELD, f"k: {k} is more than the {settings.max_k} allowed")
-    return k or min(settings.k, settings.max_k)
+def check_count(count: int, settings: Settings) -> None:
+    """Raise RequestError for more things in one request than the settings allow."""
+    if count > settings.max_images:
+        raise too_many(count, settings)

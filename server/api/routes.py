@@ -21,16 +21,13 @@ from server.api.item_requests import (
     UpdateForm,
 )
 from server.api.item_schemas import AddedAnswer, ChangedAnswer, FacetsAnswer, JobAnswer
+from server.api.query_requests import QueryFields, QueryForm, SearchFields, SearchForm
 from server.api.requests import (
     Form,
     ItemsFields,
     ItemsForm,
     NoFields,
     PicturesForm,
-    QueryFields,
-    QueryForm,
-    SearchFields,
-    SearchForm,
 )
 from server.api.schemas import EmbedAnswer, ItemsAnswer, ListAnswer, SearchAnswer
 
@@ -95,7 +92,7 @@ ITEM = {
 
 SEARCH = Route(
     *("/search", "POST", "read", "Find the pictures that look like each of the pictures sent."),
-    takes="multipart: `images` (one or more files), `k`, `where` (JSON)",
+    takes="multipart: `images` (one or more files), `k`, `where` (JSON), and what is below",
     gives="one result for each picture, in order",
     form=SearchForm,
     fields=SearchFields,
@@ -104,8 +101,8 @@ SEARCH = Route(
 )
 QUERY = Route(
     *("/query", "POST", "read"),
-    "Find the pictures that look like each of the queries: pictures in base64 or by URL, or items by id.",
-    takes='JSON: `{"queries": [{"image": base64} or {"url": …} or {"id": n}, …], "k", "where"}`',
+    "Find the pictures that look like each of the queries: pictures in base64 or by URL, items by id, or several of them.",
+    takes='JSON: `{"queries": [{"image": base64} or {"url": …} or {"id": n}, …], "k", "where"}`, and what is below',
     gives="the same; an item asked for by id is not its own hit; URLs need `LENS_URL_HOSTS`",
     form=QueryForm,
     fields=QueryFields,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from pydantic import BaseModel, Field
 
 from index import Item
-from search import EmbedResult, Found, SearchResult
+from search import EmbedResult, Found, FoundHit, SearchResult
 from server.api.errors import ErrorAnswer, error_answer
+from server.api.facet_schemas import FacetBody, Value, facet_body
 
 
 class HitBody(BaseModel):
@@ -21,6 +23,31 @@ class HitBody(BaseModel):
     key: str
     score: float
     metadata: dict[str, Any]
+    group: GroupBody | None = Field(
+        None,
+        description="with group_by: the value that it stands for; not there for an item without the field",
+        exclude_if=lambda group: group is None,
+    )
+    folded: list[int] | None = Field(
+        None,
+        description="with fold: the ids of the items that were folded into it, nearest first",
+        exclude_if=lambda folded: folded is None,
+    )
+
+
+class GroupBody(BaseModel):
+    """A value of the field that hits are grouped by, and how many items have it, among those that the filter allows."""
+
+    value: Value
+    size: int
+
+
+class VoteBody(BaseModel):
+    """A value of a field, its share of the hits' votes, which weigh exp(score / 0.07), and how many hits have it."""
+
+    value: Value
+    confidence: float
+    count: int
 
 
 class FoundBody(BaseModel):
@@ -28,6 +55,21 @@ class FoundBody(BaseModel):
 
     hits: list[HitBody]
     batch_size: int | None = Field(description="null where nothing was embedded, as for a query by id")
+    total: int | None = Field(
+        None,
+        description="with offset or limit: how many hits all pages have",
+        exclude_if=lambda total: total is None,
+    )
+    facets: list[FacetBody] | None = Field(
+        None,
+        description="with facets: the values among the hits of all pages",
+        exclude_if=lambda facets: facets is None,
+    )
+    classify: list[VoteBody] | None = Field(
+        None,
+        description="with classify: what the hits of all pages say of the field, the likeliest value first",
+        exclude_if=lambda votes: votes is None,
+    )
 
 
 class ListAnswer(BaseModel):
@@ -130,8 +172,24 @@ def items_answer(items: Sequence[Item | Exception], thumbnails: Sequence[bytes |
 
 
 def _found(found: Found) -> FoundBody:
-    hits = [HitBody(id=h.item.id, key=h.item.key, score=h.score, metadata=h.item.metadata) for h in found.hits]
-    return FoundBody(hits=hits, batch_size=found.batch_size)
+    return FoundBody(
+        hits=list(map(_hit, found.hits)),
+        batch_size=found.batch_size,
+        total=found.total,
+        facets=None if found.facets is None else list(map(facet_body, found.facets)),
+        classify=None if found.classify is None else [VoteBody(**asdict(one)) for one in found.classify],
+    )
+
+
+def _hit(hit: FoundHit) -> HitBody:
+    return HitBody(
+        id=hit.item.id,
+        key=hit.item.key,
+        score=hit.score,
+        metadata=hit.item.metadata,
+        group=None if hit.group is None else GroupBody(**asdict(hit.group)),
+        folded=None if hit.folded is None else list(hit.folded),
+    )
 
 
 def _item(item: Item, thumbnail: bytes | None) -> ItemBody:

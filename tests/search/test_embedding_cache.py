@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from search import Embedding
+from search import Embedding, PictureQuery
 from search.embedding_cache import CacheCounts, Computed, EmbeddingCache, Looked
 
 
@@ -24,8 +24,9 @@ class Network:
         self.go_on = asyncio.Event()
         self.broken = False
 
-    async def embed(self, pictures: Sequence[bytes]) -> Computed:
-        self.asked.append(list(pictures))
+    async def embed(self, queries: Sequence[PictureQuery]) -> Computed:
+        pictures = [one.data for one in queries]
+        self.asked.append(pictures)
         await self.go_on.wait()
         if self.broken:
             raise RuntimeError("the network is gone")
@@ -37,6 +38,10 @@ class Network:
         return Computed(done, 1.5)
 
 
+def pictures(*data: bytes) -> list[PictureQuery]:
+    return [PictureQuery(one) for one in data]
+
+
 def values(found: Looked) -> list[object]:
     return [one if isinstance(one, Exception) else (one.vector.tolist(), one.batch_size) for one in found.embeddings]
 
@@ -46,14 +51,14 @@ def test_a_picture_seen_before_is_a_cache_hit() -> None:
         network = Network()
         network.go_on.set()
         cache = EmbeddingCache(network.embed, 10)
-        first = await cache.embed([b"a", b"bb", b"a"])
+        first = await cache.embed(pictures(b"a", b"bb", b"a"))
         assert values(first) == [([1], 2), ([2], 2), ([1], 2)]
         assert first.counts == CacheCounts(cached=0, shared=1, computed=2)
-        again = await cache.embed([b"bb", b"ccc"])
+        again = await cache.embed(pictures(b"bb", b"ccc"))
         assert values(again) == [([2], None), ([3], 1)]
         assert network.asked == [[b"a", b"bb"], [b"ccc"]]
         assert again.counts == CacheCounts(cached=1, shared=0, computed=1)
-        assert (await cache.embed([b"a"])).decode_ms == 0
+        assert (await cache.embed(pictures(b"a"))).decode_ms == 0
 
     asyncio.run(scenario())
 
@@ -62,9 +67,9 @@ def test_a_picture_in_flight_is_shared_and_the_answers_stay_in_order() -> None:
     async def scenario() -> None:
         network = Network()
         cache = EmbeddingCache(network.embed, 10)
-        first = asyncio.create_task(cache.embed([b"a", b"bad"]))
+        first = asyncio.create_task(cache.embed(pictures(b"a", b"bad")))
         await asyncio.sleep(0)
-        second = asyncio.create_task(cache.embed([b"ccc", b"bad", b"a"]))
+        second = asyncio.create_task(cache.embed(pictures(b"ccc", b"bad", b"a")))
         await asyncio.sleep(0)
         network.go_on.set()
         one, other = values(await first), values(await second)
@@ -80,9 +85,9 @@ def test_a_request_that_is_cancelled_takes_the_work_from_no_other() -> None:
     async def scenario() -> None:
         network = Network()
         cache = EmbeddingCache(network.embed, 10)
-        first = asyncio.create_task(cache.embed([b"a"]))
+        first = asyncio.create_task(cache.embed(pictures(b"a")))
         await asyncio.sleep(0)
-        second = asyncio.create_task(cache.embed([b"a"]))
+        second = asyncio.create_task(cache.embed(pictures(b"a")))
         await asyncio.sleep(0)
         first.cancel()
         await asyncio.sleep(0)
@@ -100,12 +105,12 @@ def test_errors_and_failures_are_not_cached() -> None:
         network.go_on.set()
         cache = EmbeddingCache(network.embed, 10)
         for _ in range(2):
-            assert isinstance((await cache.embed([b"bad"])).embeddings[0], Spoiled)
+            assert isinstance((await cache.embed(pictures(b"bad"))).embeddings[0], Spoiled)
         network.broken = True
         with pytest.raises(RuntimeError, match="is gone"):
-            await cache.embed([b"a"])
+            await cache.embed(pictures(b"a"))
         network.broken = False
-        assert values(await cache.embed([b"a"])) == [([1], 1)]
+        assert values(await cache.embed(pictures(b"a"))) == [([1], 1)]
         assert network.asked == [[b"bad"], [b"bad"], [b"a"], [b"a"]]
 
     asyncio.run(scenario())
@@ -118,7 +123,7 @@ def test_no_more_are_cached_than_allowed_and_the_oldest_goes_first(size: int, as
         network.go_on.set()
         cache = EmbeddingCache(network.embed, size)
         for picture in (b"1", b"22", b"1", b"333", b"1", b"22"):  # 1 is asked for again and again
-            await cache.embed([picture])
+            await cache.embed(pictures(picture))
         assert len(network.asked) == asked
         if size == 2:
             assert [one for (one,) in network.asked] == [b"1", b"22", b"333", b"22"]

@@ -22,8 +22,10 @@ from search import (
     ItemNotFound,
     ItemQuery,
     LocalEmbedder,
+    PictureQuery,
     QueryInput,
     SearchEngine,
+    Shaping,
     open_catalogue_with_extractor,
 )
 
@@ -64,14 +66,14 @@ class Recorder:
 def test_each_input_has_its_result_in_its_place(opened: Catalogue, extractor: Extractor, photos: list[Path]) -> None:
     wrong = UnreadableImage("the file cannot be read")
     inputs: list[QueryInput] = [
-        photos[0].read_bytes(),
+        PictureQuery(photos[0].read_bytes()),
         ItemQuery(2),
-        b"text",
+        PictureQuery(b"text"),
         wrong,
         ItemQuery(10**30),
-        photos[1].read_bytes(),
+        PictureQuery(photos[1].read_bytes()),
     ]
-    result = asyncio.run(engine(opened, extractor).search(inputs, 3))
+    result = asyncio.run(engine(opened, extractor).search(inputs, Shaping(3)))
     first, item, text, given, missing, last = result.results
     assert isinstance(first, Found)
     assert isinstance(item, Found)
@@ -86,15 +88,19 @@ def test_each_input_has_its_result_in_its_place(opened: Catalogue, extractor: Ex
 
 
 def test_nothing_to_search_is_no_trouble(opened: Catalogue, extractor: Extractor) -> None:
-    assert asyncio.run(engine(opened, extractor).search([], 3)).results == []
-    (only,) = asyncio.run(engine(opened, extractor).search([b"text"], 3)).results
+    assert asyncio.run(engine(opened, extractor).search([], Shaping(3))).results == []
+    (only,) = asyncio.run(engine(opened, extractor).search([PictureQuery(b"text")], Shaping(3))).results
     assert isinstance(only, UnsupportedImage)
 
 
 def test_a_wrong_filter_costs_no_work(opened: Catalogue, extractor: Extractor, photos: list[Path]) -> None:
     admission = Recorder()
     with pytest.raises(InvalidFilter):
-        asyncio.run(engine(opened, extractor, admission=admission).search([photos[0].read_bytes()], 3, {"$x": 1}))
+        asyncio.run(
+            engine(opened, extractor, admission=admission).search(
+                [PictureQuery(photos[0].read_bytes())], Shaping(3), {"$x": 1}
+            )
+        )
     assert admission.seen == []
 
 
@@ -107,12 +113,12 @@ def test_admission_is_asked_for_pictures_that_are_not_cached(
     picture = photos[0].read_bytes()
 
     async def scenario() -> None:
-        await one.search([picture, b"text", ItemQuery(1), ItemQuery(999)], 3)
-        await one.search([picture], 3)
+        await one.search([PictureQuery(picture), PictureQuery(b"text"), ItemQuery(1), ItemQuery(999)], Shaping(3))
+        await one.search([PictureQuery(picture)], Shaping(3))
         admission.closed = True
-        await one.search([picture, ItemQuery(1)], 3)  # which needs no embedding
+        await one.search([PictureQuery(picture), ItemQuery(1)], Shaping(3))  # which needs no embedding
         with pytest.raises(RuntimeError, match="no more"):
-            await one.search([photos[1].read_bytes()], 3)
+            await one.search([PictureQuery(photos[1].read_bytes())], Shaping(3))
 
     asyncio.run(scenario())
     assert admission.seen == [(2, 1)], "of two pictures one could be embedded"
@@ -130,7 +136,7 @@ def test_an_embedder_that_fails_is_told_to_admission(
     admission = Recorder()
     one = engine(opened, extractor, embedder=Away(), admission=admission)
     with pytest.raises(EmbedderUnavailable):
-        asyncio.run(one.search([photos[0].read_bytes()], 3))
+        asyncio.run(one.search([PictureQuery(photos[0].read_bytes())], Shaping(3)))
     assert admission.seen == [("reset",), (1, 0)]
 
 
@@ -141,8 +147,8 @@ def test_results_without_a_filter_are_reported(opened: Catalogue, extractor: Ext
         extractor,
         on_result=lambda vector, scores, k, excluded: reported.append((len(scores), k, excluded)),
     )
-    asyncio.run(one.search([photos[0].read_bytes(), ItemQuery(3), b"text"], 4))
-    asyncio.run(one.search([ItemQuery(3)], 4, {"width": {"$gt": 0}}))
+    asyncio.run(one.search([PictureQuery(photos[0].read_bytes()), ItemQuery(3), PictureQuery(b"text")], Shaping(4)))
+    asyncio.run(one.search([ItemQuery(3)], Shaping(4), {"width": {"$gt": 0}}))
     assert reported == [(4, 4, None), (4, 4, 3)]
 
 
