@@ -27,7 +27,7 @@ export BENTOML_DO_NOT_TRACK := True
 export GRADIO_ANALYTICS_ENABLED := False
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup run catalogue rebuild samples container container-test test soak lint format docs bench audit pins clean
+.PHONY: debian help setup run catalogue rebuild samples container container-test test soak lint format docs bench audit pins clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -98,11 +98,22 @@ container-test:  ## build the image of the samples, run it without a network, an
 	@$(MAKE) --no-print-directory setup $(READY_DEV) browser
 	@tests/container_test.sh
 
-test: setup browser lint  ## set up, lint, check types and run every test but the long ones, two at a time
+test: setup browser debian lint  ## set up, lint, check types and run every test but the long ones, two at a time
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not soak"
 
-soak: setup $(READY_DEV) browser $(DECODERS)/.ready  ## the long tests, one at a time: memory, overload, kills, floods, benchmarks
+soak: setup $(READY_DEV) browser debian $(DECODERS)/.ready  ## the long tests, one at a time: memory, overload, kills, floods, benchmarks
 	$(BIN)/python -m pytest -m soak
+
+# Labelled pictures, and WordNet's own files, from Debian: data only, so they are unpacked and not installed.
+DEBIAN := .cache/debian
+debian: $(DEBIAN)/.ready
+
+$(DEBIAN)/.ready:
+	@command -v apt-get >/dev/null || { echo "error: the tests of words need Debian's tuxpaint-stamps-default and wordnet-base, unpacked in $(DEBIAN)" >&2; exit 1; }
+	@rm -rf $(DEBIAN) && mkdir -p $(DEBIAN)
+	@cd $(DEBIAN) && { apt-get download -qq tuxpaint-stamps-default wordnet-base 2>/dev/null || { apt-get update -qq && apt-get download -qq tuxpaint-stamps-default wordnet-base; }; }
+	@for package in $(DEBIAN)/*.deb; do dpkg-deb -x $$package $(DEBIAN); done
+	@touch $@
 
 browser:
 	@command -v chromium >/dev/null || { \

@@ -16,6 +16,7 @@ from commands.console import (
     UserPath,
     checked_settings,
     escaped,
+    fit_option,
     json_option,
     precision_option,
     print_json,
@@ -37,6 +38,7 @@ SHOWN_SKIPS = 10
 @click.option("--model", default="resnet50.tv_in1k", show_default=True, help="Any timm model.")
 @weights_option
 @precision_option
+@fit_option
 @click.option(
     "--metric",
     default="cosine",
@@ -58,6 +60,7 @@ def build(
     model: str,
     weights: Path | None,
     precision: Literal["auto", "f32", "bf16", "int8"],
+    fit: Literal["crop", "pad"],
     metric: Metric,
     labels_from_folders: bool,
     keep_originals: bool,
@@ -99,6 +102,7 @@ def build(
                     samples,
                     precision=precision,
                     normalized=METRICS[metric].normalized,
+                    pad=fit == "pad",
                     engine=settings.engine,
                     threads=settings.threads,
                     begun=partial / "extractor",

@@ -62,6 +62,13 @@ precision_option = click.option(
     type=click.Choice(["auto", "f32", "bf16", "int8"]),
     help="What the network computes in; auto is bf16 where the CPU has it and it stays true, else f32.",
 )
+fit_option = click.option(
+    "--fit",
+    default="crop",
+    show_default=True,
+    type=click.Choice(["crop", "pad"]),
+    help="What the network sees of a picture: its middle, as the model was trained, or all of it, padded to a square.",
+)
 folder_argument = click.argument("folder", metavar="DIR", type=UserPath())
 
 

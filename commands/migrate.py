@@ -15,6 +15,7 @@ from rich.markup import escape
 from commands.console import (
     checked_settings,
     escaped,
+    fit_option,
     folder_argument,
     json_option,
     precision_option,
@@ -39,6 +40,7 @@ needs_other_model = needs_other_extractor
 @click.option("--model", required=True, help="Any timm model.")
 @weights_option
 @precision_option
+@fit_option
 @click.option(
     "--dry-run", is_flag=True, help="Embed and compare, and switch nothing; the vectors are kept for the next run."
 )
@@ -49,6 +51,7 @@ def migrate(
     model: str,
     weights: Path | None,
     precision: Literal["auto", "f32", "bf16", "int8"],
+    fit: Literal["crop", "pad"],
     dry_run: bool,
     private_urls: bool,
     as_json: bool,
@@ -80,6 +83,7 @@ def migrate(
                     weights,
                     CatalogueSamples(folder, limits, fetch),
                     precision=precision,
+                    pad=fit == "pad",
                     normalized=METRICS[metric].normalized,
                     engine=settings.engine,
                     threads=settings.threads,

@@ -10,9 +10,9 @@ from typing import Literal
 import click
 
 from model import ImageError, Limits, Region, UnreadableImage, read_file
-from search import CombinedQuery, Example, ItemQuery, PictureQuery, QueryInput, Term
+from search import CombinedQuery, Example, ItemQuery, PictureQuery, QueryInput, Term, TextQuery
 
-EXAMPLE = re.compile(r"(?:(?P<kind>id):)?(?P<what>.*?)(?:\^(?P<weight>\d+(?:\.\d*)?|\.\d+))?", re.DOTALL)
+EXAMPLE = re.compile(r"(?:(?P<kind>id|text):)?(?P<what>.*?)(?:\^(?P<weight>\d+(?:\.\d*)?|\.\d+))?", re.DOTALL)
 
 
 class RegionType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
@@ -43,7 +43,7 @@ def read_picture_query(path: Path, limits: Limits, region: Region | None = None)
 
 
 def read_example(text: str, limits: Limits) -> Example:
-    """Return what an example names: a file, or id:N, with ^WEIGHT after it or not. Raises click.BadParameter."""
+    """Return what an example names: a file, id:N or text:WORDS, with ^WEIGHT after it or not. Raises click.BadParameter."""
     found = EXAMPLE.fullmatch(text)
     assert found
     weight, what = float(found["weight"] or 1), found["what"]
@@ -51,6 +51,8 @@ def read_example(text: str, limits: Limits) -> Example:
         raise click.BadParameter(f"{text}: a weight is above 0")
     if found["kind"] is None:
         return Example(read_picture_query(Path(what).expanduser(), limits), weight)
+    if found["kind"] == "text":
+        return Example(TextQuery(what), weight)
     if not re.fullmatch(r"\d{1,18}", what):
         raise click.BadParameter(f"{text}: an item's id is a number, as in id:7")
     return Example(ItemQuery(int(what)), weight)

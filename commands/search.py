@@ -14,7 +14,16 @@ from commands.console import UserPath, checked_settings, escaped, folder_argumen
 from commands.queries import RegionType, combine_each, read_example, read_picture_query
 from index import parse_filter
 from model import Limits, Region, Room, open_verified_engine
-from search import Found, FoundHit, ItemQuery, LocalEmbedder, SearchEngine, SearchResult, open_catalogue_with_extractor
+from search import (
+    Found,
+    FoundHit,
+    ItemQuery,
+    LocalEmbedder,
+    SearchEngine,
+    SearchResult,
+    TextQuery,
+    open_catalogue_with_extractor,
+)
 from server.api.errors import RequestError
 from server.api.parsing import name_or_json
 from server.api.query_requests import ShapingFields
@@ -49,6 +58,7 @@ def shaping_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @folder_argument
 @click.argument("images", metavar="[IMAGE]...", nargs=-1, type=UserPath())
 @click.option("--id", "ids", type=click.IntRange(min=0), multiple=True, help="Search by an item of the catalogue.")
+@click.option("--text", "texts", metavar="WORDS", multiple=True, help="Search by words, where the model knows them.")
 @click.option("--region", type=RegionType(), help="Search by a box in each IMAGE, in shares of its width and height.")
 @click.option("--positive", metavar="EXAMPLE", multiple=True, help="What hits are to be like, too.")
 @click.option("--negative", metavar="EXAMPLE", multiple=True, help="What hits are to be unlike.")
@@ -65,6 +75,7 @@ def search(
     folder: Path,
     images: tuple[Path, ...],
     ids: tuple[int, ...],
+    texts: tuple[str, ...],
     region: Region | None,
     positive: tuple[str, ...],
     negative: tuple[str, ...],
@@ -75,8 +86,8 @@ def search(
 ) -> None:
     """Find the pictures in a catalogue that look like IMAGE, without a server.
 
-    An EXAMPLE is a file, or id:N for an item, with ^WEIGHT after it or not (id:7^0.5). A FIELD inside another is a JSON list:
-    '["camera", "make"]'.
+    An EXAMPLE is a file, id:N for an item, or text:WORDS, with ^WEIGHT after it or not (id:7^0.5). A FIELD inside another is
+    a JSON list: '["camera", "make"]'.
 
     Prints a line for each hit: score, key. With --json, what POST /search answers. Exit code 1 when any IMAGE could
     not be read; the others are answered all the same.
@@ -86,6 +97,7 @@ def search(
       python cli.py search catalogue holiday.jpg
       python cli.py search catalogue a.jpg b.heic --k 3 --json
       python cli.py search catalogue a.jpg --where '{"width": {"$gte": 640}, "label": {"$ne": "cats"}}'
+      python cli.py search catalogue --text "musical instrument"
       python cli.py search catalogue room.jpg --region 0.6,0.4,0.3,0.5
       python cli.py search catalogue a.jpg --positive b.jpg --negative id:7^0.5
       python cli.py search catalogue a.jpg --k 100 --sort -captured_at --limit 10
@@ -93,8 +105,8 @@ def search(
     """
     settings = checked_settings()
     limits = Limits(settings.max_bytes, settings.max_pixels, Room(settings.max_pixels))
-    if not (images or ids or positive):
-        raise click.UsageError("give an IMAGE, --id or --positive to search by")
+    if not (images or ids or texts or positive):
+        raise click.UsageError("give an IMAGE, --id, --text or --positive to search by")
     try:
         wanted = check(ShapingFields, _fields(shaping)).shaping(settings)
     except RequestError as error:
@@ -102,7 +114,11 @@ def search(
     catalogue, card = open_catalogue_with_extractor(folder)
     with closing(catalogue):
         parsed = None if where is None else parse_filter(where)
-        own = [*(read_picture_query(image, limits, region) for image in images), *map(ItemQuery, ids)]
+        own = [
+            *(read_picture_query(image, limits, region) for image in images),
+            *map(ItemQuery, ids),
+            *map(TextQuery, texts),
+        ]
         likes, unlikes = ([read_example(text, limits) for text in some] for some in (positive, negative))
         inputs = combine_each(own, likes, unlikes, combine)
         embedder = LocalEmbedder(
@@ -113,7 +129,8 @@ def search(
         result = asyncio.run(engine.search(inputs, wanted, parsed))
     if as_json:
         print_json(search_answer(result).model_dump_json())
-    failed = _print([*map(str, images), *(f"id:{one}" for one in ids)] or ["query"], result, hits=not as_json)
+    names = [*map(str, images), *(f"id:{one}" for one in ids), *(f"text:{one}" for one in texts)]
+    failed = _print(names or ["query"], result, hits=not as_json)
     if result.hint:
         stderr.print(f"hint: {escaped(result.hint)}")
     if failed:

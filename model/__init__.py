@@ -11,10 +11,12 @@ from model.errors import (
     ModelError,
     NotExportable,
     UnknownModel,
+    UnknownWords,
     UnreadableImage,
     UnsupportedImage,
     WeightsMismatch,
     WeightsNotFound,
+    WordsUnavailable,
 )
 from model.extractor import Extractor, build_extractor
 from model.fidelity import open_verified_engine
@@ -23,10 +25,13 @@ from model.images import Picture, read_file, read_picture, thumbnail
 from model.limits import Limits, Room
 from model.preprocessing import Preprocessing
 from model.region import Region
+from model.words import LONGEST_TEXT, Concept, Vocabulary, read_vocabulary
 
 __all__ = [
     "FORMATS",
     "FORMAT_NAMES",
+    "LONGEST_TEXT",
+    "Concept",
     "DamagedExtractor",
     "Engine",
     "EngineMissing",
@@ -47,10 +52,13 @@ __all__ = [
     "Region",
     "Room",
     "UnknownModel",
+    "UnknownWords",
     "UnreadableImage",
     "UnsupportedImage",
+    "Vocabulary",
     "WeightsMismatch",
     "WeightsNotFound",
+    "WordsUnavailable",
     "build_extractor",
     "has_picture_suffix",
     "looks_like_a_picture",
@@ -59,5 +67,6 @@ __all__ = [
     "read_card",
     "read_file",
     "read_picture",
+    "read_vocabulary",
     "thumbnail",
 ]

@@ -49,3 +49,11 @@ class NotExportable(ModelError):
 
 class FidelityError(ModelError):
     """What an engine gives is too far from the reference: at a build, or of the golden pictures at start."""
+
+
+class WordsUnavailable(ModelError):
+    """A catalogue cannot be searched by words: its model has no classes that have names."""
+
+
+class UnknownWords(ModelError):
+    """A text has words that name none of a model's classes; the text names the nearest ones that do."""

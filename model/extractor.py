@@ -17,6 +17,7 @@ from model.card import ExtractorCard, Wanted, read_card
 from model.engines.base import Engine, EngineName, open_engine
 from model.errors import DamagedExtractor, EngineMissing, FidelityError
 from model.fidelity import open_verified_engine
+from model.words import Vocabulary, write_vocabulary
 
 
 class Samples(Protocol):
@@ -54,17 +55,20 @@ def build_extractor(
     *,
     precision: Wanted = "auto",
     normalized: bool = True,
+    pad: bool = False,
     engine: EngineName = "openvino",
     threads: int | None = None,
     begun: Path | None = None,
 ) -> Iterator[Extractor]:
     """Make the extractor of a timm model, held to its reference; imports torch. Its files go when the context ends.
 
-    ``normalized``: embeddings of unit length, as the metric cosine needs. ``begun`` is where an earlier build may have left
+    ``normalized``: embeddings of unit length, as the metric cosine needs. ``pad``: whole pictures are seen, padded to the
+    network's square, and not the middle of each. ``begun`` is where an earlier build may have left
     the same extractor, which is taken if it proves to be whole. Raises UnknownModel, WeightsNotFound, WeightsMismatch,
     EngineMissing where there is no torch, or FidelityError when the precision asked for is not true to the model.
     """
     try:
+        from model.classifier import read_classifier
         from model.engines.torch import build_reference
         from model.export import CALIBRATION, COMPARED, export
     except ImportError as error:
@@ -72,13 +76,15 @@ def build_extractor(
             f"making an extractor needs torch and timm ({error}); do it where make setup has run"
         ) from None
 
-    reference = build_reference(model, weights, normalized=normalized)
+    reference = build_reference(model, weights, normalized=normalized, pad=pad)
     with tempfile.TemporaryDirectory(prefix="extractor-") as temporary:
         # A folder in the temporary one, which is its owner's alone: a copy keeps that, and others are to read it.
         folder = Path(temporary) / "extractor"
         if begun is None or not _take_over(begun, folder, reference.card, precision):
             count = CALIBRATION if precision == "int8" else COMPARED
             export(reference, folder, precision, samples(reference.card, count))
+        if isinstance(words := read_classifier(reference, weights, folder), Vocabulary):
+            write_vocabulary(folder, words)
         del reference  # its weights would be held in memory twice
         yield Extractor(folder, open_engine(folder, engine, threads, many=True))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model.card import GOLDEN_FILE, Fidelity, Precision
+from model.card import GOLDEN_FILE, ExtractorCard, Fidelity, Precision
 from model.engines.base import Engine, EngineName, open_engine
 from model.errors import DamagedExtractor, FidelityError
 
@@ -64,19 +64,25 @@ def write_golden(folder: Path, pixels: NDArray[np.uint8], vectors: NDArray[np.fl
     np.savez_compressed(folder / GOLDEN_FILE, pixels=pixels, vectors=vectors)
 
 
-def check_golden(engine: Engine, folder: Path) -> None:
-    """Embed an extractor's golden pictures again. Raises FidelityError when they have drifted, or DamagedExtractor."""
+def read_golden(folder: Path, card: ExtractorCard) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Return golden pictures, uint8 [n, height, width, 3], and their vectors, float32 [n, dim]. Raises DamagedExtractor."""
     path = folder / GOLDEN_FILE
     try:
         with np.load(path, allow_pickle=False) as golden:
             pixels, vectors = golden["pixels"], golden["vectors"]
-        wanted = (len(pixels), *engine.card.preprocessing.size, 3)
+        wanted = (len(pixels), *card.preprocessing.size, 3)
         whole = len(pixels) > 0 and pixels.shape == wanted and pixels.dtype == np.uint8
-        if not whole or vectors.shape != (len(pixels), engine.card.dim):
+        if not whole or vectors.shape != (len(pixels), card.dim):
             raise ValueError(f"pixels {pixels.shape} and vectors {vectors.shape} are not of this extractor")
     except Exception as error:  # what numpy and zipfile raise of damaged bytes has no end
         reason = str(error) if "not of this extractor" in str(error) else type(error).__name__
         raise DamagedExtractor(f"{path} cannot be read ({reason}); build the catalogue again") from None
+    return pixels, vectors
+
+
+def check_golden(engine: Engine, folder: Path) -> None:
+    """Embed an extractor's golden pictures again. Raises FidelityError when they have drifted, or DamagedExtractor."""
+    pixels, vectors = read_golden(folder, engine.card)
     found = compare(vectors, engine.embed(pixels))
     floor = GOLDEN_COSINE[engine.card.precision]
     if not found.minimum >= floor:

@@ -20,11 +20,12 @@ PYPI_MODEL = "tf_efficientnet_lite0"
 PROBE_SECONDS = 5
 
 
-def create_model(model: str, weights: Path | None) -> torch.nn.Module:
-    """Create the timm network ``model`` without classifier, its weights loaded.
+def create_model(model: str, weights: Path | None, *, classifier: bool = False) -> torch.nn.Module:
+    """Create the timm network ``model``, its weights loaded, without its classifier unless that is wanted.
 
     Raises UnknownModel, WeightsNotFound or WeightsMismatch.
     """
+    options = {} if classifier else {"num_classes": 0}
     architecture, _, tag = model.partition(".")
     if not timm.is_model(architecture):
         near = difflib.get_close_matches(architecture, timm.list_models(), n=3)
@@ -35,9 +36,9 @@ def create_model(model: str, weights: Path | None) -> torch.nn.Module:
         raise UnknownModel(f"timm knows no weights named {model!r}; for {architecture} it has: {tags}")
     overlay = _overlay(architecture, weights)
     if overlay is None:
-        return _from_hub(model)
+        return _from_hub(model, options)
     try:
-        return timm.create_model(model, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay)
+        return timm.create_model(model, pretrained=True, pretrained_cfg_overlay=overlay, **options)
     except Exception as error:  # torch, timm and safetensors each have their own ways to refuse a file
         reason = " ".join(str(error).split())[:160]
         raise WeightsMismatch(f"the weights in {weights} do not fit {model}: {reason}") from None
@@ -66,7 +67,7 @@ def _pypi_weights() -> dict[str, torch.Tensor]:
     return dict(zip(names, stored.values(), strict=True))
 
 
-def _from_hub(model: str) -> torch.nn.Module:
+def _from_hub(model: str, options: dict[str, Any]) -> torch.nn.Module:
     if not timm.models.is_model_pretrained(model):
         raise WeightsNotFound(f"timm publishes no weights for {model}; give --weights FILE")
     if not _hub_answers():
@@ -74,7 +75,7 @@ def _from_hub(model: str) -> torch.nn.Module:
         huggingface_hub.constants.HF_HUB_OFFLINE = True
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
-        return timm.create_model(model, pretrained=True, num_classes=0)
+        return timm.create_model(model, pretrained=True, **options)
     except (OSError, httpx.HTTPError) as error:
         raise WeightsNotFound(
             f"the weights of {model} could not be fetched from timm's hub ({type(error).__name__}); "

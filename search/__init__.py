@@ -20,6 +20,7 @@ from search.query import (
     QueryInput,
     SearchResult,
     Term,
+    TextQuery,
     Vote,
 )
 from search.shaping import Shaping, Sorting
@@ -49,6 +50,7 @@ __all__ = [
     "Shaping",
     "Sorting",
     "Term",
+    "TextQuery",
     "Vote",
     "open_catalogue_with_extractor",
 ]

@@ -1,9 +1,10 @@
 """The one place where the examples of a query become what is searched for.
 
 ``mean``: with p the weighted mean of the positive examples' vectors and n that of the negative ones', the query is
-``p + s (p - n)``, where s is the mean weight of the negative examples: the usual "average vector" of recommendations, as in
-Qdrant's, with weights. Weights of positive examples count against each other, those of negative ones set how far the query
-moves away from them. Under the metric cosine the result has unit length.
+``p + s (p - n) / 4``, where s is the mean weight of the negative examples. Weights of positive examples count against each
+other, those of negative ones set how far the query moves away from them: with weight 4 it is the usual "average vector" of
+recommendations. On labelled pictures that went too far: P@5 by two positive examples and one negative was 0.66 with 4, 0.74
+with 1 and 0.72 without the negative one. Under the metric cosine the result has unit length.
 
 ``best``: a hit's score is that by its nearest positive example, and an item that is nearer to a negative one is no hit. What
 counts there is each score times its example's weight (or a distance divided by it), of which the largest positive one is 1.
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from search.errors import InvalidQuery
 from search.query import CombinedQuery, Example
 
+AWAY = 0.25  # how far a negative example of weight 1 moves the query, in shares of its distance
 TINY = 1e-6  # what is shorter points nowhere
 
 
@@ -65,7 +67,7 @@ def combine(query: CombinedQuery, parts: Sequence[Part], *, normalized: bool) ->
     if query.mode == "mean":
         middle = _mean(vectors, query.positive)
         if len(against):
-            strength = float(np.mean([one.weight for one in query.negative]))
+            strength = AWAY * float(np.mean([one.weight for one in query.negative]))
             middle = middle + strength * (middle - _mean(against, query.negative))
         length = float(np.linalg.norm(middle))
         if normalized and length < TINY:

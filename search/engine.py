@@ -25,7 +25,17 @@ from index import (
     count_facets,
     open_catalogue,
 )
-from model import ExtractorCard, ImageError, Limits, Preprocessing, read_card, read_picture
+from model import (
+    ExtractorCard,
+    ImageError,
+    Limits,
+    Preprocessing,
+    UnknownWords,
+    WordsUnavailable,
+    read_card,
+    read_picture,
+    read_vocabulary,
+)
 from search.combine import Part, Query, combine, plain
 from search.embedding_cache import CacheCounts, Computed, EmbeddingCache
 from search.errors import ItemNotFound
@@ -43,10 +53,12 @@ from search.query import (
     QueryInput,
     SearchResult,
     Term,
+    TextQuery,
     Unlimited,
     milliseconds_since,
 )
 from search.shaping import Shaping
+from search.words import WordSearch
 
 Done = TypeVar("Done")
 MOST_FIELDS = 50  # whose values are counted where none is named
@@ -98,6 +110,7 @@ class SearchEngine:
         self._lookups = lookups
         self._on_embed = on_embed
         self._on_result = on_result
+        self._words = WordSearch(read_vocabulary(catalogue.extractor_folder, card.dim), card.model)
         self._cache = EmbeddingCache(self._decode_and_embed, cache_size)
         self._decode = functools.partial(to_pixels, preprocessing=card.preprocessing, limits=limits)
         self._threads = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
@@ -111,7 +124,7 @@ class SearchEngine:
         begun = time.perf_counter()
         allowed = None if where is None else await asyncio.to_thread(self._catalogue.allow, where)
         filtered = {} if where is None else {"filter": milliseconds_since(begun)}
-        items = sum(isinstance(term, ItemQuery) for one in inputs for term in terms_of(one))
+        items = sum(isinstance(term, ItemQuery | TextQuery) for one in inputs for term in terms_of(one))
         with self._lookups.admit(items) as admitted:
             queries, timings = await self._to_queries(inputs)
             begun = time.perf_counter()
@@ -209,6 +222,8 @@ class SearchEngine:
     async def _to_parts(self, terms: Sequence[Term]) -> tuple[list[Part | Exception], dict[str, float]]:
         ids = [one.id for one in terms if isinstance(one, ItemQuery)]
         by_id = iter(await asyncio.to_thread(self._look_up, ids) if ids else [])
+        texts = [one.text for one in terms if isinstance(one, TextQuery)]
+        by_text = iter(await asyncio.to_thread(self._to_vectors, texts) if texts else [])
         embeddings, timings = await self._embed([one for one in terms if isinstance(one, PictureQuery)])
         embedded = iter(embeddings)
         parts: list[Part | Exception] = []
@@ -217,8 +232,20 @@ class SearchEngine:
                 became = next(embedded)
                 parts.append(Part(became.vector, became.batch_size) if isinstance(became, Embedding) else became)
             else:
-                parts.append(next(by_id) if isinstance(one, ItemQuery) else one)
+                parts.append(
+                    next(by_id) if isinstance(one, ItemQuery) else next(by_text) if isinstance(one, TextQuery) else one
+                )
         return parts, timings
+
+    def _to_vectors(self, texts: Sequence[str]) -> list[Part | Exception]:
+        snapshot = self._catalogue.snapshot()
+        parts: list[Part | Exception] = []
+        for text in texts:
+            try:
+                parts.append(Part(self._words.vector(text, snapshot)))
+            except (UnknownWords, WordsUnavailable) as error:
+                parts.append(error)
+        return parts
 
     def _look_up(self, ids: Sequence[int]) -> list[Part | Exception]:
         vectors = [self._catalogue.vector(one) if 0 <= one <= LARGEST_ID else None for one in ids]

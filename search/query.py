@@ -94,7 +94,14 @@ class ItemQuery:
     id: int
 
 
-Term = PictureQuery | ItemQuery | Exception  # one thing to search by, or what was wrong with it
+@dataclass(frozen=True, slots=True)
+class TextQuery:
+    """A query by words, of what pictures show."""
+
+    text: str
+
+
+Term = PictureQuery | ItemQuery | TextQuery | Exception  # one thing to search by, or what was wrong with it
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from model import ImageTooLarge
-from search import CombinedQuery, Example, ItemQuery, PictureQuery, QueryInput, Term
+from search import CombinedQuery, Example, ItemQuery, PictureQuery, QueryInput, Term, TextQuery
 from server.api.errors import RequestError
 from server.api.query_requests import ExampleOne, QueryOne, SearchFields
 from server.api.requests import PictureOne, check_count
@@ -60,5 +60,7 @@ class QueryReader:
     async def _term(self, given: ExampleOne) -> Term:
         if given.id is not None:
             return ItemQuery(given.id)
+        if given.text is not None:
+            return TextQuery(given.text)
         found = await self.data(given)
         return found if isinstance(found, Exception) else PictureQuery(found, given.box)

@@ -83,10 +83,13 @@ def _half(graph: Graph) -> torch.nn.Module:
     return graph
 
 
-def build_reference(model: str, weights: Path | None = None, *, normalized: bool = True) -> TorchEngine:
+def build_reference(
+    model: str, weights: Path | None = None, *, normalized: bool = True, pad: bool = False
+) -> TorchEngine:
     """Make the reference of a timm model, with weights from a file or from where timm publishes them.
 
-    Raises UnknownModel, WeightsNotFound or WeightsMismatch.
+    ``pad``: it sees whole pictures, padded to its square, and not the middle of each. Raises
+    UnknownModel, WeightsNotFound or WeightsMismatch.
     """
     network = create_model(model, weights)
     seen = timm.data.resolve_data_config({}, model=network)
@@ -101,7 +104,7 @@ def build_reference(model: str, weights: Path | None = None, *, normalized: bool
     card = ExtractorCard(
         model=model,
         dim=_embedding_length(model, network, preprocessing.size),
-        preprocessing=preprocessing,
+        preprocessing=preprocessing.padded() if pad else preprocessing,
         weights_sha256=hashlib.sha256(serialise(network)).hexdigest(),
         normalized=normalized,
     )

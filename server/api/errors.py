@@ -8,7 +8,16 @@ from http import HTTPStatus
 from pydantic import BaseModel
 
 from index import CatalogueBusy, DamagedIndex, DiskFull, InvalidEntry, InvalidFilter, KeyReused, VectorIndexError
-from model import FORMAT_NAMES, ImageError, ImageTooLarge, ModelError, UnreadableImage, UnsupportedImage
+from model import (
+    FORMAT_NAMES,
+    ImageError,
+    ImageTooLarge,
+    ModelError,
+    UnknownWords,
+    UnreadableImage,
+    UnsupportedImage,
+    WordsUnavailable,
+)
 from search import EmbedderUnavailable, InvalidQuery, ItemNotFound
 
 LONGEST_MESSAGE = 400  # characters
@@ -98,6 +107,15 @@ UNSUPPORTED = _kind(
 WRONG_MEDIA = _kind("wrong_media_type", HTTPStatus.UNSUPPORTED_MEDIA_TYPE, SEE_DOCS)
 INVALID_FIELD = _kind("invalid_field", HTTPStatus.UNPROCESSABLE_ENTITY, SEE_DOCS)
 INVALID_QUERY = _kind("invalid_query", HTTPStatus.UNPROCESSABLE_ENTITY, "ask otherwise", InvalidQuery)
+UNKNOWN_WORDS = _kind(
+    "unknown_words",
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    "use words that the model knows, or search by a picture",
+    UnknownWords,
+)
+NO_WORDS = _kind(
+    "words_unavailable", HTTPStatus.UNPROCESSABLE_ENTITY, "search by a picture or an item", WordsUnavailable
+)
 INVALID_FILTER = _kind(
     "invalid_filter", HTTPStatus.UNPROCESSABLE_ENTITY, "mend the filter at the place named", InvalidFilter
 )

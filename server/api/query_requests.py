@@ -7,7 +7,7 @@ from unicodedata import normalize
 
 from pydantic import ConfigDict, Field, create_model, field_validator, model_validator
 
-from model import Region
+from model import LONGEST_TEXT, Region
 from search import Shaping, Sorting
 from server.api.errors import INVALID_FIELD, RequestError
 from server.api.requests import Form, Id, PictureOne, PicturesForm, Strict, Text, Whole
@@ -75,12 +75,15 @@ class Weighted(Strict):
 
 
 class ExampleOne(PictureOne, Weighted):
-    """A picture in base64 or by its URL, or an item of the catalogue by its id."""
+    """A picture in base64 or by its URL, an item of the catalogue by its id, or words."""
 
-    model_config = ConfigDict(json_schema_extra=_names(image="string", url="string", id="integer"))
-    NAMES: ClassVar[tuple[str, ...]] = ("image", "url", "id")
+    model_config = ConfigDict(json_schema_extra=_names(image="string", url="string", id="integer", text="string"))
+    NAMES: ClassVar[tuple[str, ...]] = ("image", "url", "id", "text")
 
     id: Id | None = Field(None, description="an item of the catalogue, which is not its own hit")
+    text: Annotated[Text, Field(min_length=1, max_length=LONGEST_TEXT)] | None = Field(
+        None, description="words for what pictures show, where the model knows any: zebra, musical instrument"
+    )
 
     @model_validator(mode="after")
     def _has_a_picture(self) -> Self:
@@ -109,9 +112,11 @@ class Examples(Strict):
 
 
 class QueryOne(ExampleOne, Examples):
-    """One query: a picture or an item, or positive and negative examples, or both."""
+    """One query: a picture, an item or words, or positive and negative examples, or both."""
 
-    model_config = ConfigDict(json_schema_extra=_names("positive", image="string", url="string", id="integer"))
+    model_config = ConfigDict(
+        json_schema_extra=_names("positive", image="string", url="string", id="integer", text="string")
+    )
 
     @model_validator(mode="after")
     def _names_one_thing(self) -> Self:

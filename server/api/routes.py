@@ -101,8 +101,8 @@ SEARCH = Route(
 )
 QUERY = Route(
     *("/query", "POST", "read"),
-    "Find the pictures that look like each of the queries: pictures in base64 or by URL, items by id, or several of them.",
-    takes='JSON: `{"queries": [{"image": base64} or {"url": …} or {"id": n}, …], "k", "where"}`, and what is below',
+    "Find the pictures that look like each of the queries: pictures in base64 or by URL, items, words, or several of them.",
+    takes='JSON: `{"queries": [{"image": base64, "url", "id" or "text": …}, …], "k", "where"}`, and what is below',
     gives="the same; an item asked for by id is not its own hit; URLs need `LENS_URL_HOSTS`",
     form=QueryForm,
     fields=QueryFields,

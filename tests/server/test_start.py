@@ -65,6 +65,8 @@ def test_nothing_heavy_is_imported_to_serve(catalogue: Path, photos: list[Path],
     with serving(catalogue, tmp_path / "log", **spies) as server:
         ready = imported(server, tmp_path / "spy")
         assert server.search(photos[0].read_bytes(), k=1).status_code == 200
+        words = [{"text": "zebra"}, {"text": "musical instruments"}]
+        assert all(one["hits"] for one in server.json("query", {"queries": words}).json()["results"])
         modules = imported(server, tmp_path / "spy")
         assert ready.keys() == modules.keys() == {"parent", "Extractor", "ImageSearch"}
         for name in modules:
