@@ -3,6 +3,7 @@
 from commands.backup import backup, restore
 from commands.build import build
 from commands.compact import compact, rollback
+from commands.compare_images import compare_images
 from commands.inspect import info, verify
 from commands.items import add, remove, update
 from commands.migrate import migrate
@@ -15,6 +16,7 @@ __all__ = [
     "backup",
     "build",
     "compact",
+    "compare_images",
     "info",
     "migrate",
     "pack",

@@ -108,7 +108,8 @@ def search(
     if not (images or ids or texts or positive):
         raise click.UsageError("give an IMAGE, --id, --text or --positive to search by")
     try:
-        wanted = check(ShapingFields, _fields(shaping)).shaping(settings)
+        most = max(settings.max_k, *(shaping[name] or 0 for name in ("k", "offset", "limit")))  # which bounds a service
+        wanted = check(ShapingFields, _fields(shaping)).shaping(settings.model_copy(update={"max_k": most}))
     except RequestError as error:
         raise click.UsageError(str(error)) from None
     catalogue, card = open_catalogue_with_extractor(folder)

@@ -18,7 +18,7 @@ from model.errors import (
     WeightsNotFound,
     WordsUnavailable,
 )
-from model.extractor import Extractor, build_extractor
+from model.extractor import Extractor, build_extractor, build_reference
 from model.fidelity import open_verified_engine
 from model.formats import FORMAT_NAMES, FORMATS, ImageFormat, has_picture_suffix, looks_like_a_picture
 from model.images import Picture, read_file, read_picture, thumbnail
@@ -60,6 +60,7 @@ __all__ = [
     "WeightsNotFound",
     "WordsUnavailable",
     "build_extractor",
+    "build_reference",
     "has_picture_suffix",
     "looks_like_a_picture",
     "open_engine",

@@ -47,6 +47,18 @@ class Extractor:
         shutil.copytree(self.folder, folder, dirs_exist_ok=True)
 
 
+def build_reference(model: str, weights: Path | None = None) -> Engine:
+    """Make the reference of a timm model, in torch and float32. Raises UnknownModel, WeightsNotFound, WeightsMismatch.
+
+    Raises EngineMissing where there is no torch.
+    """
+    try:
+        from model.engines import torch
+    except ImportError as error:
+        raise EngineMissing(f"a model by its name needs torch and timm ({error}); use a catalogue's") from None
+    return torch.build_reference(model, weights)
+
+
 @contextmanager
 def build_extractor(
     model: str,

@@ -1,5 +1,6 @@
 """The path of a query, free of HTTP: pictures to vectors to hits."""
 
+from search.comparison import Comparison, compare
 from search.embedding_cache import CacheCounts
 from search.engine import SearchEngine, open_catalogue_with_extractor
 from search.errors import EmbedderUnavailable, InvalidQuery, ItemNotFound, SearchError
@@ -30,6 +31,7 @@ __all__ = [
     "Admitted",
     "CacheCounts",
     "CombinedQuery",
+    "Comparison",
     "EmbedResult",
     "Embedder",
     "EmbedderUnavailable",
@@ -52,5 +54,6 @@ __all__ = [
     "Term",
     "TextQuery",
     "Vote",
+    "compare",
     "open_catalogue_with_extractor",
 ]

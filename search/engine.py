@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from index import (
     DEFAULT_EF,
@@ -27,19 +22,17 @@ from index import (
 )
 from model import (
     ExtractorCard,
-    ImageError,
     Limits,
-    Preprocessing,
     UnknownWords,
     WordsUnavailable,
     read_card,
-    read_picture,
     read_vocabulary,
 )
 from search.combine import Part, Query, combine, plain
-from search.embedding_cache import CacheCounts, Computed, EmbeddingCache
+from search.embedding_cache import CacheCounts
 from search.errors import ItemNotFound
 from search.finder import Finder, Lookup
+from search.picture_embedder import PictureEmbedder
 from search.query import (
     Admission,
     CombinedQuery,
@@ -55,12 +48,12 @@ from search.query import (
     Term,
     TextQuery,
     Unlimited,
+    merge_errors,
     milliseconds_since,
 )
 from search.shaping import Shaping
 from search.words import WordSearch
 
-Done = TypeVar("Done")
 MOST_FIELDS = 50  # whose values are counted where none is named
 LARGEST_ID = 2**63 - 1  # SQLite has none beyond it
 
@@ -104,16 +97,19 @@ class SearchEngine:
     ) -> None:
         self._catalogue = catalogue
         self._card = card
-        self._embedder = embedder
         self._ef = ef
-        self._admission = admission
         self._lookups = lookups
-        self._on_embed = on_embed
         self._on_result = on_result
         self._words = WordSearch(read_vocabulary(catalogue.extractor_folder, card.dim), card.model)
-        self._cache = EmbeddingCache(self._decode_and_embed, cache_size)
-        self._decode = functools.partial(to_pixels, preprocessing=card.preprocessing, limits=limits)
-        self._threads = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
+        self._pictures = PictureEmbedder(
+            embedder,
+            card.preprocessing,
+            limits,
+            cache_size=cache_size,
+            decode_threads=decode_threads,
+            admission=admission,
+            on_embed=on_embed,
+        )
 
     async def search(self, inputs: Sequence[QueryInput], shaping: Shaping, where: object = None) -> SearchResult:
         """Search for each input, in order, among the items that the filter ``where`` allows.
@@ -154,7 +150,7 @@ class SearchEngine:
 
     async def embed(self, pictures: Sequence[bytes]) -> EmbedResult:
         """Embed each picture, in order. Raises EmbedderUnavailable, and what the admission refuses with."""
-        embeddings, timings = await self._embed([PictureQuery(one) for one in pictures])
+        embeddings, timings = await self._pictures.embed([PictureQuery(one) for one in pictures])
         return EmbedResult(embeddings, self._card.dim, self._card.model, timings)
 
     async def items(self, *, ids: list[int] | None = None, keys: list[str] | None = None) -> list[Item | Exception]:
@@ -224,7 +220,7 @@ class SearchEngine:
         by_id = iter(await asyncio.to_thread(self._look_up, ids) if ids else [])
         texts = [one.text for one in terms if isinstance(one, TextQuery)]
         by_text = iter(await asyncio.to_thread(self._to_vectors, texts) if texts else [])
-        embeddings, timings = await self._embed([one for one in terms if isinstance(one, PictureQuery)])
+        embeddings, timings = await self._pictures.embed([one for one in terms if isinstance(one, PictureQuery)])
         embedded = iter(embeddings)
         parts: list[Part | Exception] = []
         for one in terms:
@@ -254,51 +250,9 @@ class SearchEngine:
             for one, vector in zip(ids, vectors, strict=True)
         ]
 
-    async def _embed(self, pictures: Sequence[PictureQuery]) -> tuple[list[Embedding | Exception], dict[str, float]]:
-        begun = time.perf_counter()
-        found = await self._cache.embed(pictures)
-        if self._on_embed:
-            self._on_embed(found.counts)
-        decode = min(found.decode_ms, milliseconds_since(begun))
-        return found.embeddings, {"decode": decode, "embed": round(milliseconds_since(begun) - decode, 3)}
-
-    async def _decode_and_embed(self, pictures: Sequence[PictureQuery]) -> Computed:
-        with self._admission.admit(len(pictures)) as admitted:
-            try:
-                begun = time.perf_counter()
-                loop = asyncio.get_running_loop()
-                read = await asyncio.gather(
-                    *(loop.run_in_executor(self._threads, self._decode, one) for one in pictures)
-                )
-                decode_ms = milliseconds_since(begun)
-                pixels = [one for one in read if not isinstance(one, ImageError)]
-                embeddings = await self._embedder.embed(np.stack(pixels)) if pixels else []
-            except BaseException:
-                self._admission.reset()
-                raise
-            admitted.finished = len(embeddings)
-        return Computed(merge_errors(read, embeddings), decode_ms)
-
 
 def terms_of(query: QueryInput) -> list[Term]:
     """Return what a query is made of, positive examples first."""
     if isinstance(query, CombinedQuery):
         return [example.term for example in (*query.positive, *query.negative)]
     return [query]
-
-
-def to_pixels(query: PictureQuery, preprocessing: Preprocessing, limits: Limits) -> NDArray[np.uint8] | ImageError:
-    """Decode one picture to the pixels that a network takes, uint8 [height, width, 3], or return what is wrong with it."""
-    try:
-        if query.region is None:
-            return preprocessing.to_pixels(read_picture(query.data, limits, preprocessing.enough).image)
-        enough = query.region.enough(preprocessing.enough)
-        return preprocessing.padded().to_pixels(query.region.crop(read_picture(query.data, limits, enough).image))
-    except ImageError as error:
-        return error
-
-
-def merge_errors(inputs: Sequence[Any], done: Iterable[Done]) -> list[Done | Exception]:
-    """Put what became of the sound inputs in their places among the errors of the others."""
-    remaining = iter(done)
-    return [one if isinstance(one, Exception) else next(remaining) for one in inputs]

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index import Facet, Item
 from model import Engine, Region
+
+Done = TypeVar("Done")
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,3 +194,9 @@ class EmbedResult:
 def milliseconds_since(begun: float) -> float:
     """Return the milliseconds since ``begun`` (a ``time.perf_counter()``), to a microsecond."""
     return round((time.perf_counter() - begun) * 1000, 3)
+
+
+def merge_errors(inputs: Sequence[Any], done: Iterable[Done]) -> list[Done | Exception]:
+    """Put what became of the sound inputs in their places among the errors of the others."""
+    remaining = iter(done)
+    return [one if isinstance(one, Exception) else next(remaining) for one in inputs]

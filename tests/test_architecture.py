@@ -31,7 +31,13 @@ FACADES = {"commands", "demo", "index", "ingest", "model", "search"}
 BY_NAME = {"commands.console"}  # which cli.py needs for its group
 HEAVY = {"torch", "timm", "nncf", "openvino", "gradio", "hnswlib", "numba", "llvmlite"}
 MAY_IMPORT_HEAVY = {
-    *("model/engines/torch.py", "model/weights.py", "model/export.py", "model/engines/openvino_import.py"),
+    *(
+        "model/engines/torch.py",
+        "model/weights.py",
+        "model/export.py",
+        "model/classifier.py",
+        "model/engines/openvino_import.py",
+    ),
     *("demo/page.py", "demo/gradio_patches.py"),
     *(f"index/hnsw/kernel/{name}.py" for name in ("search", "primitives", "jit")),
 }

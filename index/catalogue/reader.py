@@ -195,8 +195,7 @@ class Catalogue:
     ) -> tuple[Found, int]:
         """Return what ``find`` finds in one state of the catalogue, that of ``allowed`` or the one now, and its generation.
 
-        ``find`` is given a snapshot, and what looks items up by their ids, without those that were removed meanwhile: then it
-        is called again, for there are others.
+        It is given a snapshot and what looks items up by id, and called again where some were removed meanwhile.
         """
         for _ in range(TRIES):
             snapshot = self.snapshot() if allowed is None else allowed.snapshot

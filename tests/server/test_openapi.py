@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,8 @@ def test_schemathesis_finds_no_fault(server: Server, tmp_path: Path) -> None:
     config = ROOT / "tests" / "server" / "schemathesis.toml"
     told = ["--max-examples", "40", "--seed", "1", "--no-color"]
     command = [*SCHEMATHESIS, "--config-file", str(config), "run", f"{server.url}/docs.json", *told]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    found = {**os.environ, "PYTHONPATH": str(ROOT)}  # the hooks
+    done = subprocess.run(command, cwd=tmp_path, env=found, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-5000:]
     assert "No issues found" in done.stdout
 
