@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self, TypedDict, Unpack
 
 import httpx
 
@@ -37,6 +37,54 @@ class Hit:
     key: str
     score: float
     metadata: dict[str, Any]
+    group: dict[str, Any] | None = None
+    folded: list[int] | None = None
+
+
+class Hits(list[Hit]):
+    """One query's hits; ``total``, ``facets`` and ``classify`` where they were asked for (docs/api.md)."""
+
+    total: int | None = None
+    facets: list[dict[str, Any]] | None = None
+    classify: list[dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Something to search by: one of ``picture``, ``url``, ``id`` and ``text``; ``region`` is a box in the picture, [x, y,
+    width, height] in shares of it."""
+
+    picture: Picture | None = None
+    url: str | None = None
+    id: int | None = None
+    text: str | None = None
+    weight: float = 1.0
+    region: Sequence[float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Query(Example):
+    """An example, or several, or both: what hits are to be like (``positive``), and unlike (``negative``)."""
+
+    positive: Sequence[Example] = ()
+    negative: Sequence[Example] = ()
+    combine: Literal["mean", "best"] = "mean"
+
+
+class Shape(TypedDict, total=False):
+    """How an answer is shaped; docs/api.md says what each means. A field is its name, or the names on the way to it."""
+
+    k: int | None
+    where: dict[str, Any] | None
+    min_score: float
+    fold: float
+    group_by: str | list[str]
+    diversity: float
+    sort: str | dict[str, Any]
+    offset: int
+    limit: int
+    facets: list[str | list[str]]
+    classify: str | list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,26 +149,16 @@ class BentoLens:
         self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout)
         self._tries = tries
 
-    def search(
-        self, pictures: Sequence[Picture], *, k: int | None = None, where: dict[str, Any] | None = None
-    ) -> list[list[Hit] | Refused]:
+    def search(self, pictures: Sequence[Picture], **shape: Unpack[Shape]) -> list[Hits | Refused]:
         """The pictures of the catalogue that look like each of these, nearest first; a bad one has its error in its place."""
-        fields = {"k": k, "where": json.dumps(where) if where is not None else None}
-        answer = self._send(
-            "/search", files=_files(pictures), data={n: str(v) for n, v in fields.items() if v is not None}
-        )
+        data = {name: v if isinstance(v, str) else json.dumps(v) for name, v in shape.items() if v is not None}
+        answer = self._send("/search", files=_files(pictures), data=data)
         return [_hits(result) for result in answer["results"]]
 
-    def query(
-        self,
-        queries: Sequence[Picture | int],
-        *,
-        k: int | None = None,
-        where: dict[str, Any] | None = None,
-    ) -> list[list[Hit] | Refused]:
-        """The same for items, by their ids, as well as for pictures, and for URLs, where the service fetches them."""
-        body = {"queries": [_query(one) for one in queries], "k": k, "where": where}
-        answer = self._send("/query", json={name: value for name, value in body.items() if value is not None})
+    def query(self, queries: Sequence[Query | Picture | int], **shape: Unpack[Shape]) -> list[Hits | Refused]:
+        """The same for items (an int is an id), words, examples, pictures, and URLs, where the service fetches them."""
+        given = {name: value for name, value in shape.items() if value is not None}
+        answer = self._send("/query", json={"queries": [_query(one) for one in queries], **given})
         return [_hits(result) for result in answer["results"]]
 
     def embed(self, pictures: Sequence[Picture]) -> list[list[float] | Refused]:
@@ -230,16 +268,36 @@ def _files(pictures: Sequence[Picture]) -> list[tuple[str, tuple[str, bytes]]]:
     return [("images", ("picture", _read(picture))) for picture in pictures]
 
 
-def _query(one: Picture | int) -> dict[str, Any]:
+def _query(one: Query | Picture | int) -> dict[str, Any]:
     if isinstance(one, int):
         return {"id": one}
     if isinstance(one, str) and one.startswith(("http://", "https://")):
         return {"url": one}
-    return {"image": base64.b64encode(_read(one)).decode()}
+    return _example(one) if isinstance(one, Example) else _example(Example(one))
 
 
-def _hits(result: dict[str, Any]) -> list[Hit] | Refused:
-    return Refused(**result["error"]) if "error" in result else [Hit(**hit) for hit in result["hits"]]
+def _example(one: Example) -> dict[str, Any]:
+    image = None if one.picture is None else base64.b64encode(_read(one.picture)).decode()
+    body: dict[str, Any] = {
+        "image": image,
+        "url": one.url,
+        "id": one.id,
+        "text": one.text,
+        "weight": one.weight,
+        "region": one.region,
+    }
+    if isinstance(one, Query):
+        lists = {"positive": one.positive, "negative": one.negative}
+        body |= {name: [_example(each) for each in some] for name, some in lists.items()} | {"combine": one.combine}
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def _hits(result: dict[str, Any]) -> Hits | Refused:
+    if "error" in result:
+        return Refused(**result["error"])
+    hits = Hits(Hit(**hit) for hit in result["hits"])
+    hits.total, hits.facets, hits.classify = (result.get(name) for name in ("total", "facets", "classify"))
+    return hits
 
 
 def _item(one: dict[str, Any]) -> Item | Refused:

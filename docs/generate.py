@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
+from pydantic import BaseModel
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -20,6 +21,7 @@ from cli import cli
 from index import METRICS, OPERATORS
 from model import FORMATS
 from server.api.errors import KINDS_BY_STATUS
+from server.api.query_requests import MOST_EXAMPLES, ExampleOne, Examples, ShapingFields
 from server.api.routes import ROUTES
 from settings import PREFIX, Settings
 
@@ -37,6 +39,28 @@ def routes() -> str:
     """Return the table of routes."""
     rows = [(f"`{one.method} {one.path}`", one.scope or "none", one.summary, one.takes, one.gives) for one in ROUTES]
     return table(("route", "scope", "what", "takes", "gives"), rows)
+
+
+def _fields(*models: type[BaseModel]) -> str:
+    rows = [
+        (f"`{name}`", one.description or "")
+        for model in models
+        for name, one in model.model_fields.items()
+        if name not in ("where", "positive", "negative", "combine")
+    ]
+    return table(("field", "what"), rows)
+
+
+def examples() -> str:
+    """Return the table of what an example can be, and of what a query has besides."""
+    described = {name: one.description or "" for name, one in Examples.model_fields.items()}
+    more = "\n".join(f"| `{name}` | {what}; at most {MOST_EXAMPLES} |" for name, what in list(described.items())[:2])
+    return f"{_fields(ExampleOne)}\n{more}\n| `combine` | {described['combine']}: `mean` or `best` |"
+
+
+def shaping() -> str:
+    """Return the table of how an answer can be shaped."""
+    return _fields(ShapingFields)
 
 
 def errors() -> str:
@@ -103,7 +127,7 @@ def verbs() -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
-    one.__name__: one for one in (routes, errors, formats, metrics, operators, settings, verbs)
+    one.__name__: one for one in (routes, examples, shaping, errors, formats, metrics, operators, settings, verbs)
 }
 
 

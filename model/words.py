@@ -8,6 +8,7 @@ one below it, so that ``fruit`` means all classes of fruit. Reading and searchin
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 import re
 from collections.abc import Sequence
@@ -48,7 +49,7 @@ class Names:
     length: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Vocabulary:
     """The words of a classifier, and its ``weights``, float32 [classes, dim + 1], of which the last column is the bias."""
 
@@ -78,7 +79,7 @@ class Vocabulary:
 
     def class_vector(self, number: int) -> NDArray[np.float32]:
         """Return the vector that searches for one class, float32 [dim] of unit length: its weights, centred."""
-        vector = self.weights[number, :-1] - self.weights[:, :-1].mean(axis=0)
+        vector = self.weights[number, :-1] - self._mean_class
         return np.asarray(vector / np.linalg.norm(vector), np.float32)
 
     def prototype(
@@ -95,6 +96,10 @@ class Vocabulary:
         weights = (odds[:, list(classes)].sum(axis=1) / odds.sum(axis=1)) ** 2
         vector = weights @ (vectors - mean)
         return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-12), np.float32)
+
+    @functools.cached_property
+    def _mean_class(self) -> NDArray[np.float32]:
+        return np.asarray(self.weights[:, :-1].mean(axis=0), np.float32)
 
     def _find(self, phrase: str) -> Concept | None:
         for word in singulars(phrase, self.names.irregular):

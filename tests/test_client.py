@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from docs.bentolens_client import BentoLens, BentoLensError, Hit, Item, Refused
+from docs.bentolens_client import BentoLens, BentoLensError, Example, Hit, Hits, Item, Query, Refused, Shape
 from tests.serving import ROOT, Server, serving
 
 
@@ -41,6 +41,28 @@ def test_it_searches_queries_embeds_and_gets_items(server: Server, photos: list[
         with pytest.raises(BentoLensError, match="k: 5000 is more than") as raised:
             lens.search([photos[0]], k=5000)
         assert (raised.value.status, raised.value.refused.code) == (422, "invalid_field")
+
+
+def test_it_asks_by_examples_and_words_and_has_its_answer_shaped(server: Server, photos: list[Path]) -> None:
+    with BentoLens(server.url) as lens:
+        both = Query(id=1, positive=[Example(picture=photos[5], region=[0, 0, 1, 0.5])], negative=[Example(id=9)])
+        found, words, unknown = lens.query([both, Query(text="zebra"), Query(text="zebar")], k=5)
+        assert isinstance(found, Hits)
+        assert len(found) == 5
+        assert not {1, 9} & {hit.id for hit in found}
+        assert isinstance(words, Hits)
+        assert isinstance(unknown, Refused)
+        assert "zebra" in unknown.message
+        shape: Shape = {"k": 30, "limit": 4, "facets": ["label"], "classify": "label", "sort": "-width"}
+        for shaped in (*lens.query([1], **shape), *lens.search([photos[0]], **shape)):
+            assert isinstance(shaped, Hits)
+            assert (len(shaped), shaped.total) == (4, 30)
+            assert shaped.facets
+            assert sum(one["count"] for one in shaped.facets[0]["values"]) == 30
+            assert shaped.classify
+        (groups,) = lens.query([1], group_by="label", fold=0.99)
+        assert isinstance(groups, Hits)
+        assert all(hit.group and hit.folded is not None for hit in groups)
 
 
 def test_it_sends_a_key(catalogue: Path, photos: list[Path], tmp_path: Path) -> None:

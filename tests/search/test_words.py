@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from filelock import FileLock
 
 from index import Catalogue, VectorIndexError
 from model import UnknownWords, WordsUnavailable
@@ -27,10 +23,7 @@ from search import (
     TextQuery,
     open_catalogue_with_extractor,
 )
-from tests.conftest import MODEL
-from tests.serving import ROOT
 
-STAMPS = ROOT / ".cache" / "debian" / "usr" / "share" / "tuxpaint" / "stamps"
 # Written down before anything was measured: words that are classes, and occur among the files' names.
 CLASSES = (
     *(
@@ -84,26 +77,13 @@ KINDS = (
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalogue]:
-    """The stamps, padded to squares; built once for all processes that run tests."""
-    out = tmp_path_factory.getbasetemp().parent / "catalogue-of-stamps"
-    with FileLock(f"{out}.lock"):
-        if not out.is_dir():
-            command = [sys.executable, "cli.py", "build", str(STAMPS), "--out", str(out), "--model", MODEL]
-            subprocess.run([*command, "--fit", "pad"], cwd=ROOT, check=True, capture_output=True)
-    catalogue, _ = open_catalogue_with_extractor(out)
-    yield catalogue
-    catalogue.close()
-
-
-@pytest.fixture(scope="module")
-def engine(opened: Catalogue) -> SearchEngine:
-    _, card = open_catalogue_with_extractor(opened.folder)
+def engine(stamps: Catalogue) -> SearchEngine:
+    _, card = open_catalogue_with_extractor(stamps.folder)
 
     def no_network() -> None:
         raise VectorIndexError("words and items need no network")
 
-    return SearchEngine(opened, card, LocalEmbedder(no_network))  # type: ignore[arg-type]
+    return SearchEngine(stamps, card, LocalEmbedder(no_network))  # type: ignore[arg-type]
 
 
 def keys(engine: SearchEngine, queries: list[QueryInput], k: int = 5) -> list[list[str]]:
@@ -115,7 +95,7 @@ def keys(engine: SearchEngine, queries: list[QueryInput], k: int = 5) -> list[li
     return found
 
 
-def test_words_for_classes_find_them(engine: SearchEngine, opened: Catalogue) -> None:
+def test_words_for_classes_find_them(engine: SearchEngine, stamps: Catalogue) -> None:
     assert len(CLASSES) == 25
     first, among = [], []
     for word, found in zip(CLASSES, keys(engine, [TextQuery(word) for word in CLASSES]), strict=True):
@@ -129,8 +109,8 @@ def test_words_for_classes_find_them(engine: SearchEngine, opened: Catalogue) ->
     assert np.mean(among) >= 0.92
 
 
-def test_broader_words_find_what_is_below(engine: SearchEngine, opened: Catalogue) -> None:
-    everything = [item.key for item in opened.items(range(1, len(opened) + 1)).values()]
+def test_broader_words_find_what_is_below(engine: SearchEngine, stamps: Catalogue) -> None:
+    everything = [item.key for item in stamps.items(range(1, len(stamps) + 1)).values()]
     first, five = [], []
     for path, found in zip(BROADER.values(), keys(engine, [TextQuery(word) for word in BROADER]), strict=True):
         right = [bool(re.search(path, key)) for key in found]
@@ -142,9 +122,9 @@ def test_broader_words_find_what_is_below(engine: SearchEngine, opened: Catalogu
     assert np.mean(five) >= 0.85
 
 
-def test_two_positive_examples_and_a_negative_one_beat_either_alone(engine: SearchEngine, opened: Catalogue) -> None:
+def test_two_positive_examples_and_a_negative_one_beat_either_alone(engine: SearchEngine, stamps: Catalogue) -> None:
     """The negative example is the nearest wrong hit of the two others, as a person would mark it."""
-    items = opened.items(range(1, len(opened) + 1))
+    items = stamps.items(range(1, len(stamps) + 1))
     kind = {one: next((kind for kind in KINDS if item.key.startswith(kind)), item.key) for one, item in items.items()}
     rng = np.random.default_rng(1)
     scores: list[list[float]] = []
@@ -181,9 +161,9 @@ def test_unknown_words_are_errors_in_their_places(engine: SearchEngine) -> None:
     assert isinstance(nothing, UnknownWords)
 
 
-def test_words_and_pictures_go_together(engine: SearchEngine, opened: Catalogue) -> None:
+def test_words_and_pictures_go_together(engine: SearchEngine, stamps: Catalogue) -> None:
     """A red apple and the word lemon: what is found is like both."""
-    apple = opened.items_by_key(["food/fruit/apple_red.png"])["food/fruit/apple_red.png"].id
+    apple = stamps.items_by_key(["food/fruit/apple_red.png"])["food/fruit/apple_red.png"].id
     mixed = CombinedQuery((Example(ItemQuery(apple)), Example(TextQuery("lemon"), 1.5)))
     found = keys(engine, [mixed, ItemQuery(apple)], 8)
     lemons = [sum("lemon" in key for key in some) for some in found]
@@ -191,9 +171,9 @@ def test_words_and_pictures_go_together(engine: SearchEngine, opened: Catalogue)
     assert sum("apple" in key for key in found[0]) >= 1
 
 
-def test_a_model_without_words_says_so_and_names_one_that_has(opened: Catalogue, tmp_path: Path) -> None:
-    catalogue, card = open_catalogue_with_extractor(opened.folder)
-    words = opened.extractor_folder / "words.json"
+def test_a_model_without_words_says_so_and_names_one_that_has(stamps: Catalogue, tmp_path: Path) -> None:
+    catalogue, card = open_catalogue_with_extractor(stamps.folder)
+    words = stamps.extractor_folder / "words.json"
     kept = words.rename(tmp_path / "words.json")
     try:
         engine = SearchEngine(catalogue, card, LocalEmbedder(lambda: None))  # type: ignore[arg-type,return-value]

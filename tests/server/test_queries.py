@@ -166,7 +166,7 @@ def test_examples_that_cancel_out_are_an_error_in_their_place(server: Server) ->
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "give an IMAGE, --id or --positive"),
+        ([], "give an IMAGE, --id, --text or --positive"),
         (["--id", "1", "--k", "0"], "k: input should be greater than or equal to 1"),
         (["--id", "1", "--group-by", "[1]"], "group_by"),
         (["--id", "1", "--sort", "["], "sort: this is not JSON"),
