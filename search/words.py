@@ -12,7 +12,8 @@ from index import MappedIndex, Snapshot
 from model import Concept, Vocabulary, WordsUnavailable
 
 KEPT = 256  # concepts whose vectors are kept
-PER_CLASS = 16  # pictures that each of several classes is looked at in
+MOST_PER_CLASS, LEAST_PER_CLASS = 16, 4  # pictures that each of several classes is looked for in,
+PICTURES = 1024  # about so many in all
 SAMPLE = 2048  # pictures whose mean is that of all
 THREADS = 2
 
@@ -67,7 +68,8 @@ class WordSearch:
         assert self._vocabulary
         classes = np.stack([self._vocabulary.class_vector(one) for one in concept.classes])
         index = snapshot.base.index
-        found = index.search(classes, PER_CLASS, threads=THREADS)
+        each = min(MOST_PER_CLASS, max(LEAST_PER_CLASS, PICTURES // len(classes)))
+        found = index.search(classes, each, threads=THREADS)
         labels = np.unique(np.concatenate([one.labels for one in found]))
         if not len(labels):  # there are no pictures yet
             return np.asarray(classes.sum(axis=0) / np.linalg.norm(classes.sum(axis=0)), np.float32)
