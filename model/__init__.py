@@ -8,6 +8,7 @@ from model.errors import (
     FidelityError,
     ImageError,
     ImageTooLarge,
+    MapUnavailable,
     ModelError,
     NotExportable,
     UnknownModel,
@@ -19,6 +20,7 @@ from model.errors import (
     WordsUnavailable,
 )
 from model.extractor import Extractor, build_extractor, build_reference
+from model.feature_map import FeatureMap, MapEngine, open_map_engine
 from model.fidelity import open_verified_engine
 from model.formats import FORMAT_NAMES, FORMATS, ImageFormat, has_picture_suffix, looks_like_a_picture
 from model.images import Picture, read_file, read_picture, thumbnail
@@ -38,12 +40,15 @@ __all__ = [
     "EngineName",
     "Extractor",
     "ExtractorCard",
+    "FeatureMap",
     "Fidelity",
     "FidelityError",
     "ImageError",
     "ImageFormat",
     "ImageTooLarge",
     "Limits",
+    "MapEngine",
+    "MapUnavailable",
     "ModelError",
     "NotExportable",
     "Picture",
@@ -64,6 +69,7 @@ __all__ = [
     "has_picture_suffix",
     "looks_like_a_picture",
     "open_engine",
+    "open_map_engine",
     "open_verified_engine",
     "read_card",
     "read_file",

@@ -57,3 +57,7 @@ class WordsUnavailable(ModelError):
 
 class UnknownWords(ModelError):
     """A text has words that name none of a model's classes; the text names the nearest ones that do."""
+
+
+class MapUnavailable(ModelError):
+    """A model has no feature map that says where in a picture its embedding comes from, or none of that size."""

@@ -41,9 +41,32 @@ class Preprocessing:
         """
         return max(2 * math.floor(max(self.size) / self.crop_pct), LEAST_ENOUGH)
 
+    def view(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """Return the box that the network sees of a picture: x, y, width and height in shares of it.
+
+        It is inside the picture where that is cropped, and stands out of it where it is padded.
+        """
+        keep_width, keep_height = width, height
+        tall, wide = (math.floor(edge / self.crop_pct) for edge in self.size)
+        if self.crop_mode == "squash":
+            new_width, new_height = wide, tall
+        else:
+            if self.crop_mode == "center":
+                keep_width, keep_height = _near_ends(width, height)
+            new_width, new_height = self._keep_ratio(keep_width, keep_height, wide, tall)
+        share_x, share_y = (
+            self.size[1] / new_width * keep_width / width,
+            self.size[0] / new_height * keep_height / height,
+        )
+        return (1 - share_x) / 2, (1 - share_y) / 2, share_x, share_y
+
     def padded(self) -> Preprocessing:
         """Return the one that shows a whole picture, padded to the network's square, where this one may crop it."""
         return replace(self, crop_pct=1.0, crop_mode="border")
+
+    def scaled(self, scale: int) -> Preprocessing:
+        """Return the one for a network that is given pictures of ``scale`` times the edge."""
+        return replace(self, size=(scale * self.size[0], scale * self.size[1]))
 
     def to_pixels(self, image: Image.Image) -> NDArray[np.uint8]:
         """Resize and crop an RGB picture to uint8 [height, width, 3]; normalisation is the engine's part."""
@@ -90,9 +113,13 @@ class Preprocessing:
         return np.zeros(3, np.uint8)
 
 
+def _near_ends(width: int, height: int) -> tuple[int, int]:
+    return min(width, MAX_ASPECT * height), min(height, MAX_ASPECT * width)
+
+
 def _without_far_ends(image: Image.Image) -> Image.Image:
     width, height = image.size
-    keep_width, keep_height = min(width, MAX_ASPECT * height), min(height, MAX_ASPECT * width)
+    keep_width, keep_height = _near_ends(width, height)
     if (keep_width, keep_height) == (width, height):
         return image
     left, top = (width - keep_width) // 2, (height - keep_height) // 2

@@ -4,6 +4,7 @@ from search.comparison import Comparison, compare
 from search.embedding_cache import CacheCounts
 from search.engine import SearchEngine, open_catalogue_with_extractor
 from search.errors import EmbedderUnavailable, InvalidQuery, ItemNotFound, SearchError
+from search.explain import contrast_of, parts_of
 from search.query import (
     Admission,
     Admitted,
@@ -25,6 +26,7 @@ from search.query import (
     Vote,
 )
 from search.shaping import Shaping, Sorting
+from search.words import mean_of
 
 __all__ = [
     "Admission",
@@ -55,5 +57,8 @@ __all__ = [
     "TextQuery",
     "Vote",
     "compare",
+    "contrast_of",
+    "mean_of",
     "open_catalogue_with_extractor",
+    "parts_of",
 ]

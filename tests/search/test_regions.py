@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from index import Catalogue
-from model import Region, read_picture
+from model import Region, open_engine, read_picture
 from search import Found, LocalEmbedder, PictureQuery, SearchEngine, Shaping, open_catalogue_with_extractor
 from tests.search.conftest import STAMPS
 
@@ -36,18 +36,21 @@ def paste(stamp: Path, room: Path, share: float, rng: np.random.Generator) -> tu
     return stored.getvalue(), Region(*box)
 
 
+def choose_objects(rng: np.random.Generator) -> list[Path]:
+    """Return stamps of objects, one for each trial."""
+    objects = sorted(path for kind in KINDS for path in (STAMPS / kind).rglob("*.png"))
+    return [objects[place] for place in rng.choice(len(objects), TRIALS, replace=False)]
+
+
 @pytest.mark.parametrize(("least", "most"), [(0.15, 0.25), (0.05, 0.08)])
 def test_a_box_finds_the_picture_of_what_it_shows(
     least: float, most: float, stamps: Catalogue, photos: list[Path]
 ) -> None:
     catalogue, card = open_catalogue_with_extractor(stamps.folder)
-    from model import open_engine
-
     engine = SearchEngine(catalogue, card, LocalEmbedder(lambda: open_engine(catalogue.extractor_folder, many=True)))
     rng = np.random.default_rng(int(100 * least))
     rooms = [path for path in photos if path.parent.name != "imagenet"]
-    objects = sorted(path for kind in KINDS for path in (STAMPS / kind).rglob("*.png"))
-    chosen = [objects[place] for place in rng.choice(len(objects), TRIALS, replace=False)]
+    chosen = choose_objects(rng)
     made = [paste(one, rooms[rng.integers(len(rooms))], rng.uniform(least, most), rng) for one in chosen]
     found = {}
     for name, queries in {
