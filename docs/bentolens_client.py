@@ -277,15 +277,9 @@ def _query(one: Query | Picture | int) -> dict[str, Any]:
 
 
 def _example(one: Example) -> dict[str, Any]:
-    image = None if one.picture is None else base64.b64encode(_read(one.picture)).decode()
-    body: dict[str, Any] = {
-        "image": image,
-        "url": one.url,
-        "id": one.id,
-        "text": one.text,
-        "weight": one.weight,
-        "region": one.region,
-    }
+    body: dict[str, Any] = {name: getattr(one, name) for name in ("url", "id", "text", "weight", "region")}
+    if one.picture is not None:
+        body["image"] = base64.b64encode(_read(one.picture)).decode()
     if isinstance(one, Query):
         lists = {"positive": one.positive, "negative": one.negative}
         body |= {name: [_example(each) for each in some] for name, some in lists.items()} | {"combine": one.combine}

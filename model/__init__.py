@@ -1,7 +1,7 @@
 """Bytes to checked RGB pixels to unit vectors: picture reading, timm's preprocessing, and the engines."""
 
 from model.card import ExtractorCard, Fidelity, Precision, read_card
-from model.engines.base import Engine, EngineName, open_engine
+from model.engines.base import Engine, EngineName, open_engine, open_map_engine
 from model.errors import (
     DamagedExtractor,
     EngineMissing,
@@ -20,7 +20,7 @@ from model.errors import (
     WordsUnavailable,
 )
 from model.extractor import Extractor, build_extractor, build_reference
-from model.feature_map import FeatureMap, MapEngine, open_map_engine
+from model.feature_map import FeatureMap, MapEngine
 from model.fidelity import open_verified_engine
 from model.formats import FORMAT_NAMES, FORMATS, ImageFormat, has_picture_suffix, looks_like_a_picture
 from model.images import Picture, read_file, read_picture, thumbnail

@@ -8,13 +8,11 @@ roughly.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.card import ExtractorCard
 from model.preprocessing import Preprocessing
 
 
@@ -34,13 +32,3 @@ class MapEngine(Protocol):
     def compute(self, pixels: NDArray[np.uint8]) -> FeatureMap:
         """Return the map of one picture, uint8 [height, width, 3]."""
         ...
-
-
-def open_map_engine(folder: Path, card: ExtractorCard, threads: int, scale: int = 1) -> MapEngine:
-    """Open what computes maps by the extractor in ``folder``, of pictures of ``scale`` times the edge that it was made for.
-
-    Raises DamagedExtractor, or MapUnavailable for a model that has no map, or takes pictures of one size only.
-    """
-    from model.engines.openvino_map import OpenVinoMapEngine
-
-    return OpenVinoMapEngine(folder, card, threads, scale)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from model.card import ExtractorCard, read_card
 from model.errors import EngineMissing
+from model.feature_map import MapEngine
 
 EngineName = Literal["openvino", "torch"]
 
@@ -49,3 +50,13 @@ def open_engine(
         raise EngineMissing(
             f"the {name} engine is not installed here ({error}); pip install it, or choose the other with LENS_ENGINE"
         ) from None
+
+
+def open_map_engine(folder: Path, card: ExtractorCard, threads: int, scale: int = 1) -> MapEngine:
+    """Open what computes maps by the extractor in ``folder``, of pictures of ``scale`` times the edge that it was made for.
+
+    Raises DamagedExtractor, or MapUnavailable for a model that has no map, or takes pictures of one size only.
+    """
+    from model.engines.openvino_map import OpenVinoMapEngine
+
+    return OpenVinoMapEngine(folder, card, threads, scale)
