@@ -51,8 +51,7 @@ class Hits(list[Hit]):
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Something to search by: one of ``picture``, ``url``, ``id`` and ``text``; ``region`` is a box in the picture, [x, y,
-    width, height] in shares of it."""
+    """One of ``picture``, ``url``, ``id`` and ``text``; ``region``: a box in the picture, [x, y, width, height] in shares."""
 
     picture: Picture | None = None
     url: str | None = None
