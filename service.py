@@ -16,6 +16,7 @@ from index import CatalogueMismatch, DamagedIndex, VectorIndexError
 from ingest import NewPicture
 from model import ModelError
 from search import SearchEngine
+from server.api.explain_schemas import ExplainAnswer, ExplainFields, explain_answer
 from server.api.item_parsing import Addition, for_later, is_for_later, read_additions
 from server.api.item_requests import FacetsFields, JobFields, RemoveFields, UpdateFields
 from server.api.item_schemas import AddedAnswer, ChangedAnswer, FacetsAnswer, JobAnswer, facets_answer
@@ -25,6 +26,7 @@ from server.api.requests import ItemsFields, NoFields, check_count
 from server.api.responses import serve_route
 from server.api.routes import (
     EMBED,
+    EXPLAIN,
     ITEMS_ADD,
     ITEMS_FACETS,
     ITEMS_GET,
@@ -84,11 +86,11 @@ class ImageSearch:
 
     @property
     def _engine(self) -> SearchEngine:
-        return self._opener.get()[0]
+        return self._opener.get().engine
 
     @property
     def _editor(self) -> CatalogueEditor:
-        editor = self._opener.get()[1]
+        editor = self._opener.get().editor
         editor.check_writable()
         return editor
 
@@ -129,6 +131,15 @@ class ImageSearch:
         check_count(len(images), SETTINGS)
         current_request().count_items(len(images))
         return embed_answer(await self._engine.embed(images))
+
+    @serve_route(EXPLAIN, SETTINGS.timeout)
+    async def explain(self, ctx: bentoml.Context) -> ExplainAnswer:
+        """Say which parts of a query's picture and of a hit's make their score."""
+        fields = await read_json(ctx.request, ExplainFields, SETTINGS)
+        current_request().count_items(2)
+        query = await self._reader.term(fields.query)
+        found = await self._opener.get().explainer.explain(query, fields.id, fields.detail)
+        return explain_answer(found, self._engine.info().model, overlay=fields.overlay)
 
     @serve_route(ITEMS_GET, SETTINGS.timeout)
     async def get_items(self, ctx: bentoml.Context) -> ItemsAnswer:

@@ -19,14 +19,13 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, Self, TypedDict, Unpack
 
 import httpx
 
 Picture = bytes | str | Path  # its bytes, or where its file is
 AGAIN = (429, 503)  # statuses after which the same request may be answered
-PLACES = {"results", "embeddings", "items"}  # of what was asked for, one of them in each answer
+PLACES = {"results", "embeddings", "items", "exact"}  # one of these is in each answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +159,10 @@ class BentoLens:
         answer = self._send("/query", json={"queries": [_query(one) for one in queries], **given})
         return [_hits(result) for result in answer["results"]]
 
+    def explain(self, query: Example, item: int, *, detail: int = 1) -> dict[str, Any]:
+        """Which parts of a query's picture and of an item's make their score (docs/api.md)."""
+        return self._send("/explain", json={"query": _example(query), "id": item, "detail": detail})
+
     def embed(self, pictures: Sequence[Picture]) -> list[list[float] | Refused]:
         """Each picture's embedding."""
         answer = self._send("/embed", files=_files(pictures))
@@ -192,9 +195,8 @@ class BentoLens:
 
     def remove(self, keys: Sequence[str]) -> list[int | Refused]:
         """Remove items by their keys; their ids, or why there is none."""
-        return [
-            _changed(one) for one in self._send("/items/remove", json={"keys": list(keys)}, headers=_once())["items"]
-        ]
+        answer = self._send("/items/remove", json={"keys": list(keys)}, headers=_once())
+        return [_changed(one) for one in answer["items"]]
 
     def update(self, metadata: Mapping[str, dict[str, Any]], *, replace: bool = False) -> list[int | Refused]:
         """Change the metadata of items by their keys: fields are set, and removed where they are None."""
@@ -216,9 +218,7 @@ class BentoLens:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _send(self, route: str, **sent: Any) -> dict[str, Any]:

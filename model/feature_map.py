@@ -28,6 +28,7 @@ class MapEngine(Protocol):
     """Computes feature maps of what ``preprocessing`` makes of pictures. Any thread may call it."""
 
     preprocessing: Preprocessing
+    exact: bool
 
     def compute(self, pixels: NDArray[np.uint8]) -> FeatureMap:
         """Return the map of one picture, uint8 [height, width, 3]."""

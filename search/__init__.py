@@ -4,7 +4,8 @@ from search.comparison import Comparison, compare
 from search.embedding_cache import CacheCounts
 from search.engine import SearchEngine, open_catalogue_with_extractor
 from search.errors import EmbedderUnavailable, InvalidQuery, ItemNotFound, SearchError
-from search.explain import contrast_of, parts_of
+from search.explain import Explanation, MapMaker, Shares, contrast_of, parts_of
+from search.explainer import Explainer, LocalMaps
 from search.query import (
     Admission,
     Admitted,
@@ -39,6 +40,8 @@ __all__ = [
     "EmbedderUnavailable",
     "Embedding",
     "Example",
+    "Explainer",
+    "Explanation",
     "Found",
     "FoundHit",
     "Group",
@@ -46,12 +49,15 @@ __all__ = [
     "ItemNotFound",
     "ItemQuery",
     "LocalEmbedder",
+    "LocalMaps",
+    "MapMaker",
     "PictureQuery",
     "QueryInput",
     "SearchEngine",
     "SearchError",
     "SearchResult",
     "Shaping",
+    "Shares",
     "Sorting",
     "Term",
     "TextQuery",

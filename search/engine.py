@@ -8,6 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from index import (
     DEFAULT_EF,
     METRICS,
@@ -134,6 +137,13 @@ class SearchEngine:
                     self._on_result(query.vectors[0], [hit.score for hit in found.hits], shaping.k, excluded)
         hint = None if allowed is None or len(allowed) else await asyncio.to_thread(self._catalogue.hint, where)
         return SearchResult(results, generation, self._card.model, timings, hint)
+
+    async def vector(self, query: Term) -> NDArray[np.float32]:
+        """Return what a query searches by, float32 [dim]. Raises what is wrong with it, and what an admission refuses."""
+        ((part,), _) = await self._to_parts([query])
+        if isinstance(part, Exception):
+            raise part
+        return part.vector
 
     def info(self) -> CatalogueInfo:
         """Return what the catalogue says of itself now. Raises DamagedIndex."""

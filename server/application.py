@@ -6,14 +6,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.applications import Starlette
 
 from demo import LazyPage
 from index import CatalogueInfo, CatalogueNotFound, VectorIndexError, load_kernel_later, slot_of
 from model import Limits, ModelError, Room
-from search import SearchEngine, open_catalogue_with_extractor
+from search import Explainer, SearchEngine, open_catalogue_with_extractor
 from server.api.demo_adapter import DemoAdapter
 from server.api.openapi import describe
 from server.api.routes import DEMO
@@ -68,8 +68,16 @@ RENEW_SECONDS = 20.0  # for which a request waits for a new model
 KERNEL_SECONDS = 1.0  # after the start, when the first request has its answer and the page is not yet asked for
 
 
-def build_engine(client: ExtractorClient) -> tuple[SearchEngine, CatalogueEditor]:
-    """Open the catalogue and make its search engine, what changes it, the page over it, and the metrics of all."""
+class Opened(NamedTuple):
+    """What answers requests over the catalogue."""
+
+    engine: SearchEngine
+    editor: CatalogueEditor
+    explainer: Explainer
+
+
+def open_all(client: ExtractorClient) -> Opened:
+    """Open the catalogue and make its search engine, what changes it and what explains it, and the metrics of all."""
     catalogue, card = open_catalogue_with_extractor(catalogue_folder())
     embedder = client.of(card, slot_of(catalogue.info.extractor))
     limits = Limits(SETTINGS.max_bytes, SETTINGS.max_pixels, Room(SETTINGS.max_pixels))
@@ -97,7 +105,7 @@ def build_engine(client: ExtractorClient) -> tuple[SearchEngine, CatalogueEditor
         admission=admission,
         merge_items=SETTINGS.merge_items,
     )
-    return engine, editor
+    return Opened(engine, editor, Explainer(engine, catalogue, card, embedder, limits))
 
 
 class EngineOpener:
@@ -105,19 +113,19 @@ class EngineOpener:
 
     def __init__(self, client: ExtractorClient) -> None:
         self._client = client
-        self._engine: tuple[SearchEngine, CatalogueEditor] | None = None
+        self._opened: Opened | None = None
         self._error: Exception | None = None
         self._next_try = 0.0
         self._try()
 
-    def get(self) -> tuple[SearchEngine, CatalogueEditor]:
-        """Return the engine, and what changes its catalogue. Raises VectorIndexError or ModelError: why there is none."""
-        if self._engine is None and time.monotonic() >= self._next_try:
+    def get(self) -> Opened:
+        """Return what answers requests. Raises VectorIndexError or ModelError: why there is none."""
+        if self._opened is None and time.monotonic() >= self._next_try:
             self._try()
-        if self._engine is None:
+        if self._opened is None:
             assert self._error is not None
             raise self._error
-        return self._engine
+        return self._opened
 
     async def follow(self) -> None:
         """Keep the metrics, and once the catalogue has another model open it, and then an engine for it; for ever."""
@@ -133,11 +141,11 @@ class EngineOpener:
     async def renewed(self) -> None:
         """Return once the engine is of the extractor that the catalogue has, or after a while."""
         until = time.monotonic() + RENEW_SECONDS
-        while time.monotonic() < until and self.get()[0].superseded:
+        while time.monotonic() < until and self.get().engine.superseded:
             await asyncio.sleep(FOLLOW_SECONDS / 5)
 
     async def _follow(self) -> None:
-        engine, _ = self.get()
+        engine = self.get().engine
         _publish(await asyncio.to_thread(engine.info))
         if engine.superseded:
             if reason := await self._client.prepare():
@@ -149,9 +157,9 @@ class EngineOpener:
     def _try(self) -> None:
         self._next_try = time.monotonic() + REOPEN_SECONDS
         try:
-            self._engine = build_engine(self._client)
-            _publish(self._engine[0].info())
-            PAGE.connect(DemoAdapter(lambda: self.get()[0], SETTINGS).parts)
+            self._opened = open_all(self._client)
+            _publish(self._opened.engine.info())
+            PAGE.connect(DemoAdapter(lambda: self.get().engine, SETTINGS).parts)
         except (VectorIndexError, ModelError, OSError) as error:
             if str(error) != str(self._error):
                 log.error("the catalogue cannot be served: %s", error)

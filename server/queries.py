@@ -47,17 +47,18 @@ class QueryReader:
 
     async def _query(self, given: QueryOne) -> QueryInput:
         if not given.is_combined:
-            return await self._term(given)
+            return await self.term(given)
         positive, negative = await self._examples(given.positive), await self._examples(given.negative)
         if given.has_own:
-            positive = (Example(await self._term(given), given.weight), *positive)
+            positive = (Example(await self.term(given), given.weight), *positive)
         return CombinedQuery(positive, negative, given.combine)
 
     async def _examples(self, given: Sequence[ExampleOne]) -> tuple[Example, ...]:
-        terms = await asyncio.gather(*map(self._term, given))
+        terms = await asyncio.gather(*map(self.term, given))
         return tuple(Example(term, one.weight) for term, one in zip(terms, given, strict=True))
 
-    async def _term(self, given: ExampleOne) -> Term:
+    async def term(self, given: ExampleOne) -> Term:
+        """Return what an example searches by, or what is wrong with it."""
         if given.id is not None:
             return ItemQuery(given.id)
         if given.text is not None:

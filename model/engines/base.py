@@ -52,11 +52,11 @@ def open_engine(
         ) from None
 
 
-def open_map_engine(folder: Path, card: ExtractorCard, threads: int, scale: int = 1) -> MapEngine:
+def open_map_engine(folder: Path, card: ExtractorCard, threads: int | None, scale: int = 1) -> MapEngine:
     """Open what computes maps by the extractor in ``folder``, of pictures of ``scale`` times the edge that it was made for.
 
     Raises DamagedExtractor, or MapUnavailable for a model that has no map, or takes pictures of one size only.
     """
     from model.engines.openvino_map import OpenVinoMapEngine
 
-    return OpenVinoMapEngine(folder, card, threads, scale)
+    return OpenVinoMapEngine(folder, card, threads or os.cpu_count() or 1, scale)

@@ -12,6 +12,7 @@ from model import (
     FORMAT_NAMES,
     ImageError,
     ImageTooLarge,
+    MapUnavailable,
     ModelError,
     UnknownWords,
     UnreadableImage,
@@ -107,6 +108,9 @@ UNSUPPORTED = _kind(
 WRONG_MEDIA = _kind("wrong_media_type", HTTPStatus.UNSUPPORTED_MEDIA_TYPE, SEE_DOCS)
 INVALID_FIELD = _kind("invalid_field", HTTPStatus.UNPROCESSABLE_ENTITY, SEE_DOCS)
 INVALID_QUERY = _kind("invalid_query", HTTPStatus.UNPROCESSABLE_ENTITY, "ask otherwise", InvalidQuery)
+NO_MAP = _kind(
+    "map_unavailable", HTTPStatus.UNPROCESSABLE_ENTITY, "ask with detail 1, if that was not so", MapUnavailable
+)
 UNKNOWN_WORDS = _kind(
     "unknown_words",
     HTTPStatus.UNPROCESSABLE_ENTITY,

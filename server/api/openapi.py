@@ -36,6 +36,7 @@ BODIES = (  # parts of answers
         "ChangedBody",
         "FacetBody",
         "FacetValue",
+        "SharesBody",
     ),
 )
 BOUNDED = ("k", "offset", "limit")  # what LENS_MAX_K bounds

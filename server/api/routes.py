@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from server.api.explain_schemas import ExplainAnswer, ExplainFields, ExplainForm
 from server.api.item_requests import (
     AddFields,
     AddForm,
@@ -29,7 +30,7 @@ from server.api.requests import (
     NoFields,
     PicturesForm,
 )
-from server.api.schemas import EmbedAnswer, ItemsAnswer, ListAnswer, SearchAnswer
+from server.api.schemas import EmbedAnswer, ItemsAnswer, SearchAnswer
 
 Scope = Literal["read", "write"]
 SCOPES: frozenset[str] = frozenset({"read", "write"})
@@ -54,7 +55,7 @@ class Route:
     form: type[Form] | None = None
     fields: type[BaseModel] | None = None
     alternative: type[BaseModel] | None = None
-    answer: type[ListAnswer] | None = None
+    answer: type[BaseModel] | None = None
     request_example: Any = None
     answer_example: Any = None
     below: bool = False
@@ -118,6 +119,22 @@ EMBED = Route(
     fields=NoFields,
     answer=EmbedAnswer,
     answer_example=EMBEDDED,
+)
+SHARES = {
+    **{"parts": [[0.21, 0.31], [0.18, 0.21]], "contrast": [[0.05, 0.19], [0.02, 0.04]]},
+    **{"view": [0.0, 0.0, 1.0, 1.0], "strongest": [0.5, 0.0, 0.5, 0.5], "source": "thumbnail", "overlay": None},
+}
+EXPLAIN = Route(
+    *("/explain", "POST", "read", "Say which parts of a query's picture and of a hit's make their score."),
+    takes='JSON: `{"query": one as in /query, "id": an item, "detail": 1 or 2, "overlay"}`',
+    gives='`{"score", "exact", "query": {"parts", "contrast", "view", "strongest", "source", "overlay"}, "hit": the same}`',
+    form=ExplainForm,
+    fields=ExplainFields,
+    answer=ExplainAnswer,
+    request_example={"query": {"id": 1}, "id": 2, "overlay": False},
+    answer_example={
+        **{"score": 0.913, "exact": True, "query": SHARES, "hit": SHARES, "model": "resnet50.tv_in1k"},
+    },
 )
 ITEMS_GET = Route(
     *("/items/get", "POST", "read", "Give items by id or key, with their thumbnails."),
@@ -233,6 +250,7 @@ ROUTES = (
     SEARCH,
     QUERY,
     EMBED,
+    EXPLAIN,
     ITEMS_GET,
     ITEMS_FACETS,
     *CHANGES,

@@ -13,18 +13,29 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from index import VectorIndexError, current_extractor, slot_of
-from model import Engine, ModelError
+from model import Engine, MapEngine, ModelError, open_map_engine
 
 LOOK_SECONDS = 1.0  # between looks at which extractor the catalogue has
 
 
 class EngineSlots:
-    """The engines of the catalogue in ``folder``, by slot; ``first`` is that of the extractor it had at the start."""
+    """The engines of the catalogue in ``folder``, by slot; ``first`` is that of the extractor it had at the start.
 
-    def __init__(self, folder: Path, open_engine: Callable[[Path], Engine], first: Future[tuple[str, Engine]]) -> None:
+    ``threads`` are those that a feature map is computed with.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        open_engine: Callable[[Path], Engine],
+        first: Future[tuple[str, Engine]],
+        threads: int | None = None,
+    ) -> None:
         self._folder = folder
         self._open_engine = open_engine
         self._engines: dict[int, tuple[str, Engine]] = {}
+        self._maps: dict[tuple[str, int], MapEngine] = {}
+        self._threads = threads
         self._lock = threading.Lock()
         self._looked = time.monotonic()
         name, engine = first.result()
@@ -38,6 +49,19 @@ class EngineSlots:
         if slot not in self._engines or time.monotonic() - self._looked > LOOK_SECONDS:
             self.prepare()
         return self._engines[slot][1]
+
+    def get_map(self, slot: int, scale: int) -> MapEngine:
+        """Return what computes feature maps by the extractor of a slot, opened when it is first asked for.
+
+        Raises MapUnavailable, ModelError or KeyError.
+        """
+        card = self.get(slot).card
+        with self._lock:
+            name = self._engines[slot][0]
+            if (name, scale) not in self._maps:
+                self._maps = {kept: one for kept, one in self._maps.items() if kept[0] == name}
+                self._maps[name, scale] = open_map_engine(self._folder / name, card, self._threads, scale)
+            return self._maps[name, scale]
 
     def prepare(self) -> None:
         """Open the engine of the extractor that the catalogue has now, unless it is open. Raises ModelError."""

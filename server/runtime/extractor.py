@@ -15,16 +15,18 @@ import bentoml  # isort: skip  # after bootstrap, which turns its telemetry off
 import numpy as np
 from bentoml.exceptions import ServiceUnavailable
 
-from model import Engine, ModelError, open_verified_engine
+from model import Engine, MapEngine, MapUnavailable, ModelError, open_verified_engine
 from server.runtime.engine_slots import EngineSlots, open_current
 from server.runtime.process import argument, forget_shared_folder, is_worker, shared_folder
 
 HTTP_SERVICE = "ImageSearch"
+EXACT, ROUGH = "exact", "rough"  # feature maps whose mean is the embedding, and others
+THREADS = max(1, SETTINGS.threads // SETTINGS.extractor_workers)
 log = logging.getLogger("bentoml.bentolens")
 
 
 def _open(folder: Path) -> Engine:
-    return open_verified_engine(folder, SETTINGS.engine, max(1, SETTINGS.threads // SETTINGS.extractor_workers))
+    return open_verified_engine(folder, SETTINGS.engine, THREADS)
 
 
 def _open_early() -> Future[tuple[str, Engine]]:
@@ -103,7 +105,7 @@ class Extractor:
     def __init__(self) -> None:
         self._fault = ""
         try:
-            self._slots = EngineSlots(catalogue_folder(), _open, _EARLY or _open_early())
+            self._slots = EngineSlots(catalogue_folder(), _open, _EARLY or _open_early(), THREADS)
         except ModelError as error:  # in /readyz and in every answer, which a process that dies could not give
             self._fault = str(error)
             log.error("%s", error)
@@ -122,6 +124,29 @@ class Extractor:
     def embed_by_other(self, pixels: np.ndarray) -> np.ndarray:
         """Embed pixels by the extractor of slot 1, to which a migration has led."""
         return self._embed(1, pixels)
+
+    @bentoml.api
+    def prepare_map(self, slot: int, scale: int) -> str:
+        """Open what computes feature maps; return EXACT, ROUGH, or why there are none."""
+        try:
+            return EXACT if self._map_engine(slot, scale).exact else ROUGH
+        except MapUnavailable as error:
+            return str(error)
+
+    @bentoml.api
+    def feature_map(self, pixels: np.ndarray, slot: int, scale: int) -> np.ndarray:
+        """Return the feature map of one picture, uint8 [height, width, 3]: float32 [rows, columns, dim]."""
+        return self._map_engine(slot, scale).compute(pixels).features
+
+    def _map_engine(self, slot: int, scale: int) -> MapEngine:
+        if self._fault:
+            raise ServiceUnavailable(self._fault)
+        try:
+            return self._slots.get_map(slot, scale)
+        except MapUnavailable:
+            raise
+        except (ModelError, KeyError) as error:
+            raise ServiceUnavailable(f"the model of the catalogue cannot be opened ({error})") from None
 
     @bentoml.api
     def prepare(self) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from bentoml.exceptions import BentoMLException, ServiceUnavailable
 from numpy.typing import NDArray
 
-from model import ExtractorCard
+from model import ExtractorCard, FeatureMap, MapUnavailable
 from search import EmbedderUnavailable, Embedding
 from server.runtime.patches.bentoml import keep_client_sessions
 from server.telemetry.metrics import BATCH_PICTURES, STEP_SECONDS
@@ -54,6 +54,19 @@ class ExtractorClient:
         _observe(seconds, rows)
         return rows
 
+    async def feature_map(self, pixels: NDArray[np.uint8], slot: int, scale: int) -> FeatureMap:
+        """Return the feature map of one picture, uint8 [height, width, 3]. Raises MapUnavailable or EmbedderUnavailable."""
+        import aiohttp
+
+        try:
+            kind, _ = await self._attempt(lambda: self._call.prepare_map(slot, scale))
+            if kind not in ("exact", "rough"):
+                raise MapUnavailable(kind)
+            found, _ = await self._attempt(lambda: self._call.feature_map(pixels, slot, scale))
+        except (TimeoutError, aiohttp.ClientError, BentoMLException) as error:
+            raise EmbedderUnavailable("the feature extractor did not answer") from error
+        return FeatureMap(found, kind == "exact")
+
     async def prepare(self) -> str | None:
         """Have the Extractor open the extractor that the catalogue has now; return why it cannot, or None."""
         import aiohttp
@@ -89,7 +102,10 @@ class ExtractorClient:
 
 
 class ModelEmbedder:
-    """The embedder of one extractor: what another one has embedded, in the moments when the model changes, is asked anew."""
+    """The embedder of one extractor, which computes its feature maps too.
+
+    What another one has embedded, in the moments when the model changes, is asked anew.
+    """
 
     def __init__(self, client: ExtractorClient, fingerprint: str, slot: int) -> None:
         self._client = client
@@ -109,6 +125,10 @@ class ModelEmbedder:
         return [
             Embedding(vector, size) for vector, size in zip(rows["vector"], rows["batch_size"].tolist(), strict=True)
         ]
+
+    async def feature_map(self, pixels: NDArray[np.uint8], scale: int) -> FeatureMap:
+        """Return the feature map of one picture, uint8 [height, width, 3]. Raises MapUnavailable or EmbedderUnavailable."""
+        return await self._client.feature_map(pixels, self._slot, scale)
 
 
 def _observe(seconds: float, rows: NDArray[np.void]) -> None:

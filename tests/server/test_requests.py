@@ -98,7 +98,7 @@ def test_bad_requests_are_told_what_was_wrong(server: Server, photos: list[Path]
         (httpx.post(f"{server.url}/query", content=b"{}", headers={"content-type": "text/plain"}), 415, "text/plain"),
         (server.json("query", []), 422, "the body: "),
         (server.json("query", {"queries": []}), 422, "queries: "),
-        (server.json("query", {"queries": [{}]}), 422, "queries.0: give either image, url or id"),
+        (server.json("query", {"queries": [{}]}), 422, "queries.0: give either image, url, id or text"),
         (server.json("query", {"queries": [{"id": 1, "image": "x"}]}), 422, "queries.0: "),
         (server.json("query", {"queries": [{"url": "http://127.0.0.1:1/"}]}), 422, "URLs are not fetched here"),
         (server.json("query", {"queries": [{"id": 1}] * 65}), 422, "65 in one request are more than the 64"),
