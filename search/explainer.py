@@ -64,23 +64,24 @@ class Explainer:
         hit = self._catalogue.vector(item)
         if hit is None:
             raise ItemNotFound(item)
-        of_query, exact = await self._of(query, hit, scale)
-        of_hit, also = await self._of(ItemQuery(item), vector, scale)
+        mean = await asyncio.to_thread(mean_of, self._catalogue.index)
+        of_query, exact = await self._of(query, hit, mean, scale)
+        of_hit, also = await self._of(ItemQuery(item), vector, mean, scale)
         assert of_hit
         score = float(np.clip(vector.astype(np.float64) @ hit, -1, 1))
         return Explanation(score, exact and also, of_query, of_hit)
 
-    async def _of(self, query: Term, other: Vector, scale: int) -> tuple[Shares | None, bool]:
+    async def _of(self, query: Term, other: Vector, mean: Vector, scale: int) -> tuple[Shares | None, bool]:
         """Return the shares of a query's picture in its score with an embedding, and whether they are exact."""
         if isinstance(query, ItemQuery):
             data, source = await asyncio.to_thread(self._picture_of, query.id)
-            return await self._shares(data, None, other, source, scale)
+            return await self._shares(data, None, other, mean, source, scale)
         if isinstance(query, PictureQuery):
-            return await self._shares(query.data, query.region, other, "query", scale)
+            return await self._shares(query.data, query.region, other, mean, "query", scale)
         return None, True
 
     async def _shares(
-        self, data: bytes, region: Region | None, other: Vector, source: Source, scale: int
+        self, data: bytes, region: Region | None, other: Vector, mean: Vector, source: Source, scale: int
     ) -> tuple[Shares, bool]:
         plain = self._card.preprocessing
         look: Preprocessing = (plain if region is None else plain.padded()).scaled(scale)
@@ -88,8 +89,7 @@ class Explainer:
         image = (await asyncio.to_thread(read_picture, data, self._limits, enough)).image
         if region is not None:
             image = region.crop(image)
-        found = await self._maps.feature_map(look.to_pixels(image), scale)
-        mean = await asyncio.to_thread(mean_of, self._catalogue.index)
+        found = await self._maps.feature_map(await asyncio.to_thread(look.to_pixels, image), scale)
         return await asyncio.to_thread(shares_of, image, look, found, other, mean, source), found.exact
 
     def _picture_of(self, item: int) -> tuple[bytes, Source]:
