@@ -27,7 +27,7 @@ from commands.progress import Bars
 from commands.sources import look_through, source_options
 from index import METRICS, Metric, check_place
 from ingest import BuildReport, SourceSamples, build_catalogue
-from model import ExtractorCard, Limits, build_extractor
+from model import WINDOWS, ExtractorCard, Limits, build_extractor
 
 SHOWN_SKIPS = 10
 
@@ -50,6 +50,11 @@ SHOWN_SKIPS = 10
     "--keep-originals", is_flag=True, help="Keep the pictures' own files too, for migrate; they take their space."
 )
 @click.option(
+    "--regions",
+    is_flag=True,
+    help=f"Keep vectors of {len(WINDOWS)} boxes in each picture too, so that a part of one is found; they take their space.",
+)
+@click.option(
     "--overwrite",
     is_flag=True,
     help="Replace the catalogue at --out, once the new one is whole; pictures that have not changed are not embedded again.",
@@ -64,6 +69,7 @@ def build(
     metric: Metric,
     labels_from_folders: bool,
     keep_originals: bool,
+    regions: bool,
     overwrite: bool,
     as_json: bool,
     **sources: Any,
@@ -105,6 +111,7 @@ def build(
                     pad=fit == "pad",
                     engine=settings.engine,
                     threads=settings.threads,
+                    boxes=WINDOWS if regions else (),
                     begun=partial / "extractor",
                 )
             )

@@ -19,6 +19,7 @@ from rich.console import Console
 from index import VectorIndexError
 from ingest import SourceNotFound, UnreadablePictures
 from model import ImageError, ModelError
+from search import SearchError
 from settings import Settings, SettingsError, read_settings, unknown_settings
 
 # Unicode's categories of what has no shape of its own: control and format characters, half surrogates, separators of lines.
@@ -34,6 +35,7 @@ NAMED_ERRORS = (
     VectorIndexError,
     ModelError,
     PortTaken,
+    SearchError,
     SettingsError,
     SourceNotFound,
     UnreadablePictures,

@@ -41,6 +41,7 @@ def info(folder: Path, as_json: bool) -> None:
         return
     kept = [f"{one.generation} ({one.model}, {one.count:,} items, {one.created_at})" for one in usage.generations]
     facts |= {"files": ", ".join(known.files), "fidelity": card.fidelity, "generations": ", ".join(kept)}
+    facts["regions"] = f"{len(known.regions)} boxes in each picture" if known.regions else "none"
     facts |= {"bytes_of": ", ".join(f"{kind} {size:,}" for kind, size in usage.bytes.items())}
     for name, value in facts.items():
         click.echo(f"{name:<16} {escaped(value)}")

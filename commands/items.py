@@ -19,7 +19,7 @@ from commands.progress import Bars
 from commands.sources import look_through, source_options
 from index import InvalidEntry, LiveWriter, open_catalogue, parse_filter
 from ingest import add_sources
-from model import Extractor, Limits, open_verified_engine
+from model import Limits, open_extractor
 from search import open_catalogue_with_extractor
 
 PART = 500  # items in one transaction
@@ -50,8 +50,8 @@ def add(folder: Path, labels_from_folders: bool, as_json: bool, **sources: Any) 
     found = look_through(settings, **sources)
     catalogue, _ = open_catalogue_with_extractor(folder)
     with closing(catalogue), closing(LiveWriter(folder)) as writer:
-        place = catalogue.extractor_folder
-        extractor = Extractor(place, open_verified_engine(place, settings.engine, settings.threads))
+        place, boxes = catalogue.extractor_folder, catalogue.info.regions
+        extractor = open_extractor(place, settings.engine, settings.threads, boxes)
         with Bars(stderr) as bars:
             report = add_sources(
                 found,

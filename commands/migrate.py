@@ -25,9 +25,9 @@ from commands.console import (
 )
 from commands.progress import Bars
 from commands.sources import UrlReader, private_urls_option
-from index import METRICS, Generation, needs_other_extractor
+from index import METRICS, Generation, needs_other_extractor, open_catalogue
 from ingest import CatalogueSamples, MigrationReport, go_back, migrate_catalogue
-from model import Extractor, Limits, build_extractor, open_verified_engine
+from model import Limits, build_extractor, open_extractor
 from search import open_catalogue_with_extractor
 
 SHOWN = 10
@@ -73,8 +73,8 @@ def migrate(
     fetch = UrlReader(settings, private=private_urls)
     catalogue, _ = open_catalogue_with_extractor(folder)
     with closing(catalogue):
-        metric, place = catalogue.info.metric, catalogue.extractor_folder
-    before = Extractor(place, open_verified_engine(place, settings.engine, settings.threads))
+        info, place = catalogue.info, catalogue.extractor_folder
+    before = open_extractor(place, settings.engine, settings.threads)
     with ExitStack() as stack:
         with stderr.status(f"exporting {escape(model)}, and holding it to its reference"):
             extractor = stack.enter_context(
@@ -84,9 +84,10 @@ def migrate(
                     CatalogueSamples(folder, limits, fetch),
                     precision=precision,
                     pad=fit == "pad",
-                    normalized=METRICS[metric].normalized,
+                    normalized=METRICS[info.metric].normalized,
                     engine=settings.engine,
                     threads=settings.threads,
+                    boxes=info.regions,
                 )
             )
         stderr.print(f"{model} in {extractor.card.precision}: {extractor.card.fidelity}")
@@ -125,14 +126,12 @@ def _describe(report: MigrationReport) -> str:
 def roll_back_model(folder: Path) -> Generation:
     """Go back to the generation before, whose model was another one."""
     settings = checked_settings()
-
-    def open_extractor(name: str) -> Extractor:
-        return Extractor(folder / name, open_verified_engine(folder / name, settings.engine, settings.threads))
-
+    with closing(open_catalogue(folder)) as catalogue:
+        boxes = catalogue.info.regions
     with Bars(stderr) as bars:
         report = go_back(
             folder,
-            open_extractor,
+            lambda name: open_extractor(folder / name, settings.engine, settings.threads, boxes),
             limits=Limits(bytes=settings.max_bytes, pixels=settings.max_pixels),
             batch=settings.max_batch,
             fetch=UrlReader(settings, private=False),

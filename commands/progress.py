@@ -55,4 +55,4 @@ class Bars:
         task, first, begun = self._tasks[stage]
         seconds = time.perf_counter() - begun
         rate = f"{(done - first) / seconds:,.0f}/s" if seconds > 0 and done > first else ""
-        self._progress.update(task, completed=done, rate=rate)
+        self._progress.update(task, completed=done, total=total, rate=rate)

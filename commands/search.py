@@ -19,6 +19,7 @@ from search import (
     FoundHit,
     ItemQuery,
     LocalEmbedder,
+    LocalMaps,
     SearchEngine,
     SearchResult,
     TextQuery,
@@ -43,6 +44,11 @@ SHAPING = (
     click.option("--offset", type=int, default=0, help="Hits to leave out, from the first on."),
     click.option("--limit", type=int, help="Hits of the page."),
     click.option("--facet", "facets", metavar="FIELD", multiple=True, help="Count a field's values among the hits."),
+    click.option(
+        "--parts",
+        type=click.Choice(["items", "query"]),
+        help="Search for IMAGE among the parts of items (after build --regions), or for the parts of IMAGE.",
+    ),
     click.option("--classify", metavar="FIELD", help="Have the hits vote on the value of a field."),
 )
 
@@ -102,6 +108,7 @@ def search(
       python cli.py search catalogue a.jpg --positive b.jpg --negative id:7^0.5
       python cli.py search catalogue a.jpg --k 100 --sort -captured_at --limit 10
       python cli.py search catalogue a.jpg --group-by sku --fold 0.98
+      python cli.py search catalogue lamp.jpg --parts items
     """
     settings = checked_settings()
     limits = Limits(settings.max_bytes, settings.max_pixels, Room(settings.max_pixels))
@@ -126,7 +133,10 @@ def search(
             lambda: open_verified_engine(catalogue.extractor_folder, settings.engine, settings.threads)
         )
         threads = settings.decode_threads
-        engine = SearchEngine(catalogue, card, embedder, ef=settings.ef, limits=limits, decode_threads=threads)
+        maps = LocalMaps(catalogue.extractor_folder, card, settings.threads)
+        engine = SearchEngine(
+            catalogue, card, embedder, ef=settings.ef, limits=limits, decode_threads=threads, maps=maps
+        )
         result = asyncio.run(engine.search(inputs, wanted, parsed))
     if as_json:
         print_json(search_answer(result).model_dump_json())
@@ -165,6 +175,8 @@ def _line(hit: FoundHit) -> str:
     parts = [f"{hit.score:.4f}", escaped(hit.item.key)]
     if hit.group:
         parts.append(f"{escaped(hit.group.value)} ({hit.group.size})")
+    if hit.box:
+        parts.append(",".join(f"{value:.2f}" for value in hit.box))
     if hit.folded:
         parts.append(f"+{len(hit.folded)}")
     return "\t".join(parts)

@@ -18,6 +18,7 @@ from index.catalogue.migration import (
     start_migration,
 )
 from index.catalogue.reader import Catalogue, Hit, Item, open_catalogue
+from index.catalogue.regions import Box
 from index.catalogue.rows import Entry
 from index.catalogue.snapshot import Selection, Snapshot
 from index.catalogue.usage import CatalogueUsage, read_usage
@@ -60,6 +61,7 @@ __all__ = [
     "Also",
     "Answer",
     "AnsweredAlready",
+    "Box",
     "Capability",
     "Catalogue",
     "CatalogueBusy",

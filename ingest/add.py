@@ -47,7 +47,7 @@ def add_sources(
         done=report.kept,
         progress=progress,
         report=report,
-        keep=writer.keeps_originals(),
+        keep=writer.meta.originals,
         known=writer.hashes([file.key for file in todo if file.key in known]),
     )
     described = [file for file in sources.files if file.key in known and file.metadata]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import time
@@ -18,9 +19,10 @@ from index import Entry
 from ingest.prepare import Prepared, prepare
 from ingest.sources.content import Stamp
 from ingest.sources.records import SourceFile
-from model import Extractor, ExtractorCard, ImageError, Limits, WeightsMismatch
+from model import Extractor, ImageError, Limits, WeightsMismatch
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
+Regions = list[NDArray[np.float32] | None]  # the vectors of boxes in each picture, where it has some
 FETCHES = 16  # at once, of what waits for a network
 
 
@@ -83,43 +85,45 @@ def embed_files(
     """
     total, before = done + len(files), len(report.skipped) + report.kept
     progress("embed", done, total)
-    groups = _batches(_prepared(files, extractor.card, limits, report, known or {}, keep), batch, report)
-    for group, vectors in _embedded(groups, extractor, report):
+    prepare_one = functools.partial(
+        prepare, card=extractor.card, limits=limits, keep=keep, windows=extractor.windows is not None
+    )
+    groups = _batches(_prepared(files, prepare_one, limits, report, known or {}), batch, report)
+    for group, vectors, regions in _embedded(groups, extractor, report):
         begun = time.perf_counter()
-        pairs = zip(group, vectors, strict=True)
-        write([_entry(one, vector, labels) for one, vector in pairs])
+        triples = zip(group, vectors, regions, strict=True)
+        write([_entry(one, vector, boxes, labels) for one, vector, boxes in triples])
         report.added += len(group)
         report.seconds["write"] += time.perf_counter() - begun
         progress("embed", done + report.added + report.kept + len(report.skipped) - before, total)
     progress("embed", total, total)
 
 
-def _entry(one: _Embedded, vector: NDArray[np.float32], labels: bool) -> Entry:
-    file = one.file
-    return one.picture.entry(file.key, vector, metadata_of(file, labels), source=file.content.address, stamp=one.stamp)
+def _entry(one: _Embedded, vector: NDArray[np.float32], regions: NDArray[np.float32] | None, labels: bool) -> Entry:
+    file, metadata = one.file, metadata_of(one.file, labels)
+    address = file.content.address
+    return one.picture.entry(file.key, vector, metadata, source=address, stamp=one.stamp, regions=regions)
 
 
 def _read(
     file: SourceFile,
-    card: ExtractorCard,
+    prepare_one: Callable[[bytes], Prepared],
     limits: Limits,
     known: str | None,
     fetched: Future[tuple[bytes, Stamp]] | None,
-    keep: bool,
 ) -> _Read:
     data, stamp = fetched.result() if fetched else file.content.read(limits)
     if known and hashlib.sha256(data).hexdigest() == known:
         return _Read(None, stamp)
-    return _Read(prepare(data, card, limits, keep=keep), stamp)
+    return _Read(prepare_one(data), stamp)
 
 
 def _prepared(
     files: Iterable[SourceFile],
-    card: ExtractorCard,
+    prepare_one: Callable[[bytes], Prepared],
     limits: Limits,
     report: BuildReport,
     known: Mapping[str, str],
-    keep: bool,
 ) -> Iterator[_Embedded]:
     """Prepare files on all cores, a bounded number ahead, in order; those that fail go into the report."""
     workers = os.cpu_count() or 1
@@ -134,7 +138,7 @@ def _prepared(
             while True:
                 while len(waiting) < ahead and (file := next(remaining, None)):
                     fetched = network.submit(file.content.read, limits) if file.content.remote else None
-                    waiting.append((file, pool.submit(_read, file, card, limits, known.get(file.key), fetched, keep)))
+                    waiting.append((file, pool.submit(_read, file, prepare_one, limits, known.get(file.key), fetched)))
                 if not waiting:
                     return
                 file, future = waiting.popleft()
@@ -169,25 +173,27 @@ def _batches(prepared: Iterator[_Embedded], size: int, report: BuildReport) -> I
 
 def _embedded(
     groups: Iterator[list[_Embedded]], extractor: Extractor, report: BuildReport
-) -> Iterator[tuple[list[_Embedded], NDArray[np.float32]]]:
+) -> Iterator[tuple[list[_Embedded], NDArray[np.float32], Regions]]:
     """Embed groups on a thread of their own, one ahead, so that the network runs while what it gave is written."""
 
-    def embed(group: list[_Embedded]) -> NDArray[np.float32]:
+    def embed(group: list[_Embedded]) -> tuple[NDArray[np.float32], Regions]:
         begun = time.perf_counter()
         vectors = extractor.embed(np.stack([one.picture.pixels for one in group]))
+        shown = [one.picture.shown for one in group]
+        regions = [extractor.windows.encode(one) if extractor.windows and one else None for one in shown]
         report.seconds["embed"] += time.perf_counter() - begun
         if not np.isfinite(vectors).all():
             raise WeightsMismatch(
                 f"{extractor.card.model} with these weights gives vectors that are not numbers; use others"
             )
-        return vectors
+        return vectors, regions
 
     with ThreadPoolExecutor(1, thread_name_prefix="embed") as pool:
-        last: tuple[list[_Embedded], Future[NDArray[np.float32]]] | None = None
+        last: tuple[list[_Embedded], Future[tuple[NDArray[np.float32], Regions]]] | None = None
         for group in groups:
             running = (group, pool.submit(embed, group))
             if last:
-                yield last[0], last[1].result()
+                yield last[0], *last[1].result()
             last = running
         if last:
-            yield last[0], last[1].result()
+            yield last[0], *last[1].result()

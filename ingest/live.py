@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index import Added, Also, Entry, InvalidEntry, LiveWriter, check_entry
+from index import Added, Also, Box, Entry, InvalidEntry, LiveWriter, check_entry
 from ingest.prepare import Prepared, prepare
-from model import ExtractorCard, ImageError, Limits
+from model import ExtractorCard, ImageError, Limits, Shown
 
 Embed = Callable[[NDArray[np.uint8]], Awaitable[Sequence[NDArray[np.float32]]]]
+EmbedBoxes = Callable[[Shown, Sequence[Box]], Awaitable[NDArray[np.float32]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,8 @@ class LiveIngest:
     """Adds pictures to a catalogue.
 
     ``embed`` returns the vectors of pixels, uint8 [n, height, width, 3], by the extractor whose card is ``card``;
-    ``admit`` lets so many pictures in, or refuses them by raising.
+    ``embed_boxes`` returns those of ``boxes`` in a picture, float32 [boxes, dim], where items have some; ``admit`` lets so
+    many pictures in, or refuses them by raising.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class LiveIngest:
         writer: LiveWriter,
         card: ExtractorCard,
         embed: Embed,
+        embed_boxes: EmbedBoxes,
         *,
         limits: Limits,
         threads: Executor,
@@ -51,7 +54,8 @@ class LiveIngest:
         self._limits = limits
         self._threads = threads
         self._admit = admit
-        self._keep = writer.keeps_originals()
+        self._embed_boxes = embed_boxes
+        self._keep, self._boxes = writer.meta.originals, writer.meta.regions
 
     async def add(
         self, pictures: Sequence[NewPicture | Exception], also: Also | None = None
@@ -66,8 +70,10 @@ class LiveIngest:
             read = await asyncio.gather(*(loop.run_in_executor(self._threads, self._read, one) for one in pictures))
             good = [one for one in read if not isinstance(one, Exception)]
             vectors = await self._embed(np.stack([one.pixels for _, one in good])) if good else []
+            regions = [await self._embed_boxes(one.shown, self._boxes) if one.shown else None for _, one in good]
             admitted.finished = len(good)
-        entries = [one.entry(new.key, vector, new.metadata) for (new, one), vector in zip(good, vectors, strict=True)]
+        embedded = zip(good, vectors, regions, strict=True)
+        entries = [one.entry(new.key, vector, new.metadata, regions=boxes) for (new, one), vector, boxes in embedded]
         return await asyncio.to_thread(self._write, read, entries, also)
 
     def _write(
@@ -85,6 +91,6 @@ class LiveIngest:
             return new
         try:
             check_entry(new.key, new.metadata)
-            return new, prepare(new.data, self._card, self._limits, keep=self._keep)
+            return new, prepare(new.data, self._card, self._limits, keep=self._keep, windows=bool(self._boxes))
         except (ImageError, InvalidEntry) as error:
             return error

@@ -195,7 +195,8 @@ class _Embedding:
                 )
 
     def _write(self, entries: list[Entry]) -> None:
-        self.migration.add({int(one.key): one.vector for one in entries})
+        regions = {int(one.key): one.regions for one in entries if one.regions is not None}
+        self.migration.add({int(one.key): one.vector for one in entries}, regions)
 
 
 def _switch(embedding: _Embedding) -> None:

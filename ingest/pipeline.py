@@ -50,6 +50,7 @@ def build_catalogue(
         metric=metric,
         labelled=labels,
         originals=originals,
+        regions=extractor.windows.boxes if extractor.windows else (),
         reader=READER,
         overwrite=overwrite,
     )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import Entry
-from model import ExtractorCard, Limits, Picture, read_picture, thumbnail
+from model import ExtractorCard, Limits, Picture, Shown, read_picture, show_windows, thumbnail, window_preprocessing
 
 OWN_FIELDS = (*Picture.FIELDS, "path")  # what an item has of its picture and its key
 
@@ -19,7 +19,8 @@ OWN_FIELDS = (*Picture.FIELDS, "path")  # what an item has of its picture and it
 class Prepared:
     """A picture read, checked and brought to the network's size: an entry that lacks only its key and its vector.
 
-    ``pixels``: uint8 [height, width, 3]. ``data``: the file, where it is to be kept.
+    ``pixels``: uint8 [height, width, 3]. ``data``: the file, where it is to be kept. ``shown``: what the vectors of boxes in
+    it are made of, where there are to be some.
     """
 
     pixels: NDArray[np.uint8]
@@ -27,6 +28,7 @@ class Prepared:
     sha256: str
     thumbnail: bytes
     data: bytes | None = None
+    shown: Shown | None = None
 
     def entry(
         self,
@@ -36,19 +38,25 @@ class Prepared:
         *,
         source: str = "",
         stamp: tuple[int, int] = (0, 0),
+        regions: NDArray[np.float32] | None = None,
     ) -> Entry:
-        """Return the entry of the picture under a key, with more metadata, and where and what it was when it was read."""
+        """Return the entry of the picture under a key, with more metadata, and where and what it was when it was read.
+
+        ``regions``: the vectors of boxes in it, float32 [boxes, dim].
+        """
         fields = self.metadata | {"path": key} | (metadata or {})
-        return Entry(key, vector, fields, self.sha256, self.thumbnail, *stamp, source, self.data)
+        return Entry(key, vector, fields, self.sha256, self.thumbnail, *stamp, source, self.data, regions)
 
 
-def prepare(data: bytes, card: ExtractorCard, limits: Limits, *, keep: bool = False) -> Prepared:
-    """Read a picture's file; ``keep``: its entry is to have all of it. Raises ImageError."""
-    picture = read_picture(data, limits, card.preprocessing.enough)
+def prepare(data: bytes, card: ExtractorCard, limits: Limits, *, keep: bool = False, windows: bool = False) -> Prepared:
+    """Read a picture's file; ``keep``: its entry is to have it, ``windows``: and vectors of boxes. Raises ImageError."""
+    look = window_preprocessing(card) if windows else card.preprocessing
+    picture = read_picture(data, limits, look.enough)
     return Prepared(
         pixels=card.preprocessing.to_pixels(picture.image),
         metadata=picture.metadata(),
         sha256=hashlib.sha256(data).hexdigest(),
         thumbnail=thumbnail(picture.image),
         data=data if keep else None,
+        shown=show_windows(picture.image, card) if windows else None,
     )

@@ -19,7 +19,7 @@ from model.errors import (
     WeightsNotFound,
     WordsUnavailable,
 )
-from model.extractor import Extractor, build_extractor, build_reference
+from model.extractor import Extractor, build_extractor, build_reference, open_extractor
 from model.feature_map import FeatureMap, MapEngine
 from model.fidelity import open_verified_engine
 from model.formats import FORMAT_NAMES, FORMATS, ImageFormat, has_picture_suffix, looks_like_a_picture
@@ -27,12 +27,15 @@ from model.images import Picture, read_file, read_picture, thumbnail
 from model.limits import Limits, Room
 from model.preprocessing import Preprocessing
 from model.region import Region
+from model.windows import SCALE, WINDOWS, Shown, WindowEncoder, show_windows, window_preprocessing, window_vectors
 from model.words import LONGEST_TEXT, Concept, Vocabulary, read_vocabulary
 
 __all__ = [
     "FORMATS",
     "FORMAT_NAMES",
     "LONGEST_TEXT",
+    "SCALE",
+    "WINDOWS",
     "Concept",
     "DamagedExtractor",
     "Engine",
@@ -56,6 +59,7 @@ __all__ = [
     "Preprocessing",
     "Region",
     "Room",
+    "Shown",
     "UnknownModel",
     "UnknownWords",
     "UnreadableImage",
@@ -63,17 +67,22 @@ __all__ = [
     "Vocabulary",
     "WeightsMismatch",
     "WeightsNotFound",
+    "WindowEncoder",
     "WordsUnavailable",
     "build_extractor",
     "build_reference",
     "has_picture_suffix",
     "looks_like_a_picture",
     "open_engine",
+    "open_extractor",
     "open_map_engine",
     "open_verified_engine",
     "read_card",
     "read_file",
     "read_picture",
     "read_vocabulary",
+    "show_windows",
     "thumbnail",
+    "window_preprocessing",
+    "window_vectors",
 ]

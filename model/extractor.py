@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from model.card import ExtractorCard, Wanted, read_card
 from model.engines.base import Engine, EngineName, open_engine
 from model.errors import DamagedExtractor, EngineMissing, FidelityError
 from model.fidelity import open_verified_engine
+from model.windows import Box, WindowEncoder
 from model.words import Vocabulary, write_vocabulary
 
 
@@ -28,10 +29,11 @@ class Samples(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Extractor:
-    """An extractor folder, and the engine that runs it."""
+    """An extractor folder, and the engine that runs it; ``windows`` makes the vectors of boxes, where these are wanted."""
 
     folder: Path
     engine: Engine
+    windows: WindowEncoder | None = None
 
     @property
     def card(self) -> ExtractorCard:
@@ -45,6 +47,17 @@ class Extractor:
     def save(self, folder: Path) -> None:
         """Copy all files into ``folder``, which is made if need be."""
         shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+
+
+def open_extractor(
+    folder: Path, name: EngineName = "openvino", threads: int | None = None, boxes: Sequence[Box] = ()
+) -> Extractor:
+    """Open the extractor in ``folder``, once its golden pictures prove that it gives the vectors that it gave.
+
+    ``boxes`` in pictures are to have vectors too. Raises DamagedExtractor, EngineMissing, FidelityError, MapUnavailable.
+    """
+    engine = open_verified_engine(folder, name, threads)
+    return Extractor(folder, engine, WindowEncoder(folder, engine.card, threads, boxes) if boxes else None)
 
 
 def build_reference(model: str, weights: Path | None = None) -> Engine:
@@ -70,14 +83,16 @@ def build_extractor(
     pad: bool = False,
     engine: EngineName = "openvino",
     threads: int | None = None,
+    boxes: Sequence[Box] = (),
     begun: Path | None = None,
 ) -> Iterator[Extractor]:
     """Make the extractor of a timm model, held to its reference; imports torch. Its files go when the context ends.
 
     ``normalized``: embeddings of unit length, as the metric cosine needs. ``pad``: whole pictures are seen, padded to the
-    network's square, and not the middle of each. ``begun`` is where an earlier build may have left
-    the same extractor, which is taken if it proves to be whole. Raises UnknownModel, WeightsNotFound, WeightsMismatch,
-    EngineMissing where there is no torch, or FidelityError when the precision asked for is not true to the model.
+    network's square, and not the middle of each. ``boxes`` in pictures are to have vectors too. ``begun`` is where an earlier
+    build may have left the same extractor, which is taken if it proves to be whole. Raises UnknownModel, WeightsNotFound,
+    WeightsMismatch, EngineMissing where there is no torch, FidelityError when the precision asked for is not true to the
+    model, or MapUnavailable for a model that has no vectors of boxes.
     """
     try:
         from model.classifier import read_classifier
@@ -98,7 +113,8 @@ def build_extractor(
         if isinstance(words := read_classifier(reference, weights, folder), Vocabulary):
             write_vocabulary(folder, words)
         del reference  # its weights would be held in memory twice
-        yield Extractor(folder, open_engine(folder, engine, threads, many=True))
+        opened = open_engine(folder, engine, threads, many=True)
+        yield Extractor(folder, opened, WindowEncoder(folder, opened.card, threads, boxes) if boxes else None)
 
 
 def _take_over(begun: Path, folder: Path, wanted: ExtractorCard, precision: Wanted) -> bool:

@@ -3,9 +3,10 @@
 from search.comparison import Comparison, compare
 from search.embedding_cache import CacheCounts
 from search.engine import SearchEngine, open_catalogue_with_extractor
-from search.errors import EmbedderUnavailable, InvalidQuery, ItemNotFound, SearchError
-from search.explain import Explanation, MapMaker, Shares, contrast_of, parts_of
+from search.errors import EmbedderUnavailable, InvalidQuery, ItemNotFound, RegionsUnavailable, SearchError
+from search.explain import Explanation, Shares, contrast_of, parts_of
 from search.explainer import Explainer, LocalMaps
+from search.parts import BoxEmbedder, MapMaker
 from search.query import (
     Admission,
     Admitted,
@@ -32,6 +33,7 @@ from search.words import mean_of
 __all__ = [
     "Admission",
     "Admitted",
+    "BoxEmbedder",
     "CacheCounts",
     "CombinedQuery",
     "Comparison",
@@ -53,6 +55,7 @@ __all__ = [
     "MapMaker",
     "PictureQuery",
     "QueryInput",
+    "RegionsUnavailable",
     "SearchEngine",
     "SearchError",
     "SearchResult",

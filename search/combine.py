@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from index import Box
 from search.errors import InvalidQuery
 from search.query import CombinedQuery, Example
 
@@ -40,7 +41,8 @@ class Query:
 
     ``vectors``: float32 [n, dim], a hit's score is its best by any of them. ``against``: float32 [m, dim], what is nearer to
     one of these is no hit. Both have ``weights``, [n] and [m]. ``excluded``: items that are not to be hits.
-    ``batch_size``: of the first part that was embedded.
+    ``batch_size``: of the first part that was embedded. ``boxes``: which box of the query's picture each vector is of, where
+    they are of boxes.
     """
 
     vectors: NDArray[np.float32]
@@ -49,6 +51,7 @@ class Query:
     batch_size: int | None = None
     weights: tuple[float, ...] = ()  # none: all are 1
     against_weights: tuple[float, ...] = ()
+    boxes: tuple[Box, ...] = ()
 
 
 def plain(part: Part) -> Query:

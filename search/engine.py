@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from index import (
 from model import (
     ExtractorCard,
     Limits,
+    MapUnavailable,
     UnknownWords,
     WordsUnavailable,
     read_card,
@@ -35,6 +37,7 @@ from search.combine import Part, Query, combine, plain
 from search.embedding_cache import CacheCounts
 from search.errors import ItemNotFound
 from search.finder import Finder, Lookup
+from search.parts import BoxEmbedder, MapMaker, PartSearch, check_regions
 from search.picture_embedder import PictureEmbedder
 from search.query import (
     Admission,
@@ -80,7 +83,8 @@ class SearchEngine:
     """Answers queries over one catalogue: decodes and searches on threads, embeds by ``embedder``.
 
     ``admission`` is asked before pictures are decoded, ``lookups`` before items are looked up; either may refuse by
-    raising. ``on_embed`` is called with how each request's embeddings were had, ``on_result`` with answers.
+    raising. ``on_embed`` is called with how each request's embeddings were had, ``on_result`` with answers. ``maps`` computes
+    the feature maps that the parts of a query's picture are made of.
     """
 
     def __init__(
@@ -97,6 +101,7 @@ class SearchEngine:
         lookups: Admission = Unlimited(),
         on_embed: Callable[[CacheCounts], None] | None = None,
         on_result: OnResult | None = None,
+        maps: MapMaker | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._card = card
@@ -104,28 +109,34 @@ class SearchEngine:
         self._lookups = lookups
         self._on_result = on_result
         self._words = WordSearch(read_vocabulary(catalogue.extractor_folder, card.dim), card.model)
+        threads = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
         self._pictures = PictureEmbedder(
             embedder,
             card.preprocessing,
             limits,
             cache_size=cache_size,
-            decode_threads=decode_threads,
+            threads=threads,
             admission=admission,
             on_embed=on_embed,
         )
+        self._parts: PartSearch | None = None
+        if maps is not None:
+            self._parts = PartSearch(BoxEmbedder(maps, card), card, limits, admission, threads)
 
     async def search(self, inputs: Sequence[QueryInput], shaping: Shaping, where: object = None) -> SearchResult:
         """Search for each input, in order, among the items that the filter ``where`` allows.
 
-        An error among the inputs stays in its place. Raises InvalidFilter, EmbedderUnavailable, DamagedIndex, and what an
-        admission refuses with.
+        An error among the inputs stays in its place. Raises InvalidFilter, RegionsUnavailable or MapUnavailable (parts that
+        cannot be searched), EmbedderUnavailable, DamagedIndex, and what an admission refuses with.
         """
+        if shaping.parts == "items":
+            check_regions(self._catalogue.snapshot())
         begun = time.perf_counter()
         allowed = None if where is None else await asyncio.to_thread(self._catalogue.allow, where)
         filtered = {} if where is None else {"filter": milliseconds_since(begun)}
         items = sum(isinstance(term, ItemQuery | TextQuery) for one in inputs for term in terms_of(one))
         with self._lookups.admit(items) as admitted:
-            queries, timings = await self._to_queries(inputs)
+            queries, timings = await self._to_queries(inputs, parts=shaping.parts == "query")
             begun = time.perf_counter()
             results, generation = await asyncio.to_thread(self._find, queries, shaping, allowed)
             timings = {**filtered, **timings, "search": milliseconds_since(begun)}
@@ -210,12 +221,20 @@ class SearchEngine:
         found, generation = self._catalogue.in_one_state(find, allowed)
         return merge_errors(queries, found), generation
 
-    async def _to_queries(self, inputs: Sequence[QueryInput]) -> tuple[list[Query | Exception], dict[str, float]]:
+    async def _to_queries(
+        self, inputs: Sequence[QueryInput], *, parts: bool
+    ) -> tuple[list[Query | Exception], dict[str, float]]:
+        if parts:
+            if self._parts is None:
+                raise MapUnavailable("there is nothing here that makes feature maps, which parts of a query need")
+            begun = time.perf_counter()
+            of_parts = await self._parts.queries(inputs, self._catalogue.snapshot())
+            return of_parts, {"embed": milliseconds_since(begun)}
         found, timings = await self._to_parts([term for one in inputs for term in terms_of(one)])
-        parts = iter(found)
+        remaining = iter(found)
         queries: list[Query | Exception] = []
         for one in inputs:
-            those = [next(parts) for _ in terms_of(one)]
+            those = [next(remaining) for _ in terms_of(one)]
             sound = [part for part in those if isinstance(part, Part)]
             if len(sound) < len(those):
                 queries.append(next(part for part in those if isinstance(part, Exception)))

@@ -18,5 +18,9 @@ class EmbedderUnavailable(SearchError):
     """What embeds pictures does not answer, or cannot be used."""
 
 
+class RegionsUnavailable(SearchError):
+    """The items of a catalogue have no vectors of boxes in their pictures."""
+
+
 class InvalidQuery(SearchError):
     """A query that means nothing as it is; the text says why and what to do."""

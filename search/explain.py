@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,17 +21,6 @@ SIDE = 320  # pixels on each edge of an overlay
 DARKEST = 0.25  # share of its light that what adds nothing keeps
 
 Source = Literal["query", "original", "thumbnail"]
-
-
-class MapMaker(Protocol):
-    """Computes feature maps: in this process, or in another."""
-
-    async def feature_map(self, pixels: NDArray[np.uint8], scale: int) -> FeatureMap:
-        """Return the map of one picture, uint8 [height, width, 3], of ``scale`` times the network's edge.
-
-        Raises EmbedderUnavailable, MapUnavailable.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from index import Catalogue, original_file
 from model import ExtractorCard, FeatureMap, Limits, MapEngine, Preprocessing, Region, open_map_engine, read_picture
 from search.engine import SearchEngine
 from search.errors import InvalidQuery, ItemNotFound
-from search.explain import Explanation, MapMaker, Shares, Source, shares_of
+from search.explain import Explanation, Shares, Source, shares_of
+from search.parts import MapMaker
 from search.query import ItemQuery, PictureQuery, Term
 from search.words import mean_of
 

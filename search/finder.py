@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index import METRICS, Item, Selection, Snapshot, count_facets_of, count_values, unit_rows
+from index import METRICS, Box, Item, Selection, Snapshot, count_facets_of, count_values, unit_rows
 from search import shaping
 from search.combine import Query
 from search.query import Found, FoundHit, Group
@@ -42,9 +42,11 @@ class Finder:
         self._selection = selection
         self._ef = ef
         self._lookup = lookup
+        self._parts = False  # whether the boxes in items are searched
 
     def find(self, queries: Sequence[Query], wanted: Shaping) -> list[Found]:
         """Return the hits of each query."""
+        self._parts = wanted.parts == "items"
         if not wanted.is_plain or any(len(query.against) for query in queries):
             return [self._shape(query, wanted) for query in queries]
         nearest = self._search(queries, wanted.k, self._selection)
@@ -61,7 +63,10 @@ class Finder:
         if not wanted.needs_all_items:
             found = wanted.page(found)
         items = self._lookup([one.id for one in found])
-        hits = [FoundHit(items[one.id], one.score, one.group, one.folded) for one in found if one.id in items]
+        found = [one for one in found if one.id in items]
+        boxes = self._boxes(query, [one.id for one in found])
+        pairs = zip(found, boxes, strict=True)
+        hits = [FoundHit(items[one.id], one.score, one.group, one.folded, box) for one, box in pairs]
         if wanted.sort:
             hits = shaping.sort(hits, wanted.sort)
         paths = wanted.facets
@@ -125,9 +130,15 @@ class Finder:
     def _spread(self, query: Query, found: list[Candidate], wanted: Shaping) -> list[Candidate]:
         if not found:
             return found
-        vectors = self._unit_vectors([one.id for one in found])
+        ids = [one.id for one in found]
+        vectors = self._unit_vectors(ids)
         queries = query.vectors / np.linalg.norm(query.vectors, axis=1, keepdims=True)
-        scores = (vectors @ queries.T).max(axis=1).astype(np.float64)
+        if self._parts:
+            boxes = self._snapshot.region_vectors(ids)
+            boxes = boxes / np.linalg.norm(boxes, axis=2, keepdims=True)
+            scores = (boxes @ queries.T).max(axis=(1, 2)).astype(np.float64)
+        else:
+            scores = (vectors @ queries.T).max(axis=1).astype(np.float64)
         return [found[place] for place in shaping.spread(scores, vectors, wanted.k, wanted.diversity)]
 
     def _nearest(
@@ -151,7 +162,8 @@ class Finder:
         """Return the ``k`` nearest items of each query, but for its excluded ones: by the nearest of its vectors."""
         more = max(len(query.excluded) for query in queries)
         vectors = np.concatenate([query.vectors for query in queries])
-        found = self._snapshot.search(vectors, k + more, self._ef, selection)
+        search = self._snapshot.search_regions if self._parts else self._snapshot.search
+        found = search(vectors, k + more, self._ef, selection)
         weights = [weight for query in queries for weight in query.weights or (1.0,) * len(query.vectors)]
         lists = iter(
             [
@@ -171,16 +183,32 @@ class Finder:
     def _without_negative(self, query: Query, pairs: list[Pair]) -> list[Pair]:
         if not pairs:
             return pairs
-        scores = self._snapshot.scores_of(query.against, [one for one, _ in pairs]).tolist()
+        ids = [one for one, _ in pairs]
+        if self._parts:
+            scores = self._snapshot.region_scores_of(query.against, ids).max(axis=2).tolist()
+        else:
+            scores = self._snapshot.scores_of(query.against, ids).tolist()
         weights = query.against_weights or (1.0,) * len(scores)
         worst = map(max, zip(*map(self._weighted, scores, weights), strict=True))
         return [pair for pair, other in zip(pairs, worst, strict=True) if pair[1] > other]
 
+    def _boxes(self, query: Query, ids: Sequence[int]) -> list[Box | None]:
+        """Return which box in each item, or in the query, is the one that was found; None where none was searched."""
+        if not ids or not (self._parts or query.boxes):
+            return [None] * len(ids)
+        if query.boxes:
+            return [query.boxes[place] for place in self._snapshot.scores_of(query.vectors, ids).argmax(axis=0)]
+        scores = self._snapshot.region_scores_of(query.vectors, ids)
+        factors = np.array([self._factor(weight) for weight in query.weights or (1.0,) * len(scores)])
+        best = (scores * factors[:, None, None]).max(axis=0)
+        return [self._snapshot.boxes[place] for place in best.argmax(axis=1)]
+
     def _weighted(self, scores: list[float], weight: float) -> list[float]:
-        if weight == 1:
-            return scores
-        factor = 1 / weight if METRICS[self._snapshot.metric].euclidean else weight
-        return [score * factor for score in scores]
+        factor = self._factor(weight)
+        return scores if factor == 1 else [score * factor for score in scores]
+
+    def _factor(self, weight: float) -> float:
+        return 1 / weight if METRICS[self._snapshot.metric].euclidean else weight
 
     def _unit_vectors(self, ids: Sequence[int]) -> NDArray[np.float32]:
         return unit_rows(self._snapshot.vectors(ids))

@@ -19,7 +19,7 @@ from search.query import Admission, Embedder, Embedding, PictureQuery, merge_err
 class PictureEmbedder:
     """Embeds pictures by ``embedder``, the last ``cache_size`` of them once; ``admission`` is asked before they are decoded.
 
-    ``on_embed`` is called with how each request's embeddings were had.
+    They are decoded on ``threads``. ``on_embed`` is called with how each request's embeddings were had.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class PictureEmbedder:
         limits: Limits,
         *,
         cache_size: int,
-        decode_threads: int | None,
+        threads: ThreadPoolExecutor,
         admission: Admission,
         on_embed: Callable[[CacheCounts], None] | None,
     ) -> None:
@@ -38,7 +38,7 @@ class PictureEmbedder:
         self._on_embed = on_embed
         self._cache = EmbeddingCache(self._decode_and_embed, cache_size)
         self._decode = functools.partial(to_pixels, preprocessing=preprocessing, limits=limits)
-        self._threads = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
+        self._threads = threads
 
     async def embed(self, pictures: Sequence[PictureQuery]) -> tuple[list[Embedding | Exception], dict[str, float]]:
         """Return each picture's embedding or error, in order, and the milliseconds of each step.

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from index import Facet, Item
+from index import Box, Facet, Item
 from model import Engine, Region
 
 Done = TypeVar("Done")
@@ -138,12 +138,16 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class FoundHit:
-    """An item found; a higher ``score`` is closer. ``group``: which it stands for; ``folded``: what it stands for."""
+    """An item found; a higher ``score`` is closer. ``group``: which it stands for; ``folded``: what it stands for.
+
+    ``box``: where in its picture, or in the query's, the part is that was found, in shares of it.
+    """
 
     item: Item
     score: float
     group: Group | None = None
     folded: tuple[int, ...] | None = None
+    box: Box | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import operator
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,8 @@ class Shaping:
     ``k``: hits in all; ``offset`` and ``limit``: the page of them that is given. ``min_score``: what is farther is no hit.
     ``fold``: a hit that is at least so similar to one before it is folded into that. ``group_by``: one hit for each value of
     a field. ``diversity``, from 0 to 1: how much a hit is to differ from those before it. ``facets``: fields whose values are
-    counted among the hits. ``classify``: the field on whose value they vote.
+    counted among the hits. ``classify``: the field on whose value they vote. ``parts``: search the boxes in items' pictures
+    for the query, or items for the boxes in the query's picture.
     """
 
     k: int
@@ -52,6 +53,7 @@ class Shaping:
     sort: Sorting | None = None
     facets: tuple[Path, ...] = ()
     classify: Path | None = None
+    parts: Literal["items", "query"] | None = None
 
     @property
     def is_plain(self) -> bool:

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from demo import LazyPage
 from index import CatalogueInfo, CatalogueNotFound, VectorIndexError, load_kernel_later, slot_of
 from model import Limits, ModelError, Room
-from search import Explainer, SearchEngine, open_catalogue_with_extractor
+from search import BoxEmbedder, Explainer, SearchEngine, open_catalogue_with_extractor
 from server.api.demo_adapter import DemoAdapter
 from server.api.openapi import describe
 from server.api.routes import DEMO
@@ -94,11 +94,13 @@ def open_all(client: ExtractorClient) -> Opened:
         lookups=QueueAdmission(SETTINGS.max_queue_seconds, "queries"),
         on_embed=metrics.count_embeddings,
         on_result=RecallMonitor(catalogue.search_exactly, SETTINGS.recall_share).offer,
+        maps=embedder,
     )
     editor = CatalogueEditor(
         catalogue.folder,
         card,
         embedder,
+        BoxEmbedder(embedder, card),
         writable=SETTINGS.writable,
         limits=limits,
         decode_threads=SETTINGS.decode_threads,

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from index import Answer, AnsweredAlready, JobQueue, LiveWriter, NewJobItem
 from ingest import LiveIngest, NewPicture
 from model import ExtractorCard, Limits
-from search import Admission, Embedder
+from search import Admission, BoxEmbedder, Embedder
 from server.api.errors import INVALID_FIELD, JOB_NOT_FOUND, READ_ONLY, RequestError
 from server.api.item_requests import RemoveFields, UpdateFields
 from server.api.item_schemas import AddedAnswer, ChangedAnswer, JobAnswer, added_answer, changed_answer, job_answer
@@ -55,7 +55,7 @@ def repeatable(request: Request, asked: Sequence[Any]) -> Repeatable | None:
 class CatalogueEditor:
     """Adds, removes and updates items of the catalogue in ``folder``; None of it where it is not ``writable``.
 
-    ``jobs`` and ``ingest`` are what a JobRunner works with.
+    ``boxes`` embeds boxes in pictures, where items have some. ``jobs`` and ``ingest`` are what a JobRunner works with.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class CatalogueEditor:
         folder: Path,
         card: ExtractorCard,
         embedder: Embedder,
+        boxes: BoxEmbedder,
         *,
         writable: bool,
         limits: Limits,
@@ -84,6 +85,7 @@ class CatalogueEditor:
             self._writer,
             card,
             embed,
+            boxes.embed,
             limits=limits,
             threads=ThreadPoolExecutor(decode_threads, thread_name_prefix="add"),
             admit=admission.admit,

@@ -1,4 +1,4 @@
-"""One generation's files, open: the index, its companion of codes and the columns of its items' metadata."""
+"""One generation's files, open: the index, its companion of codes, the columns of its items' metadata, and their regions."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from index.catalogue.files import codes_file, columns_file
+from index.catalogue.files import base_files, region_files
 from index.catalogue.generation import Generation
+from index.catalogue.regions import open_regions
 from index.columns.file import open_columns
 from index.errors import DamagedIndex
 from index.filters import Filter
@@ -57,14 +58,13 @@ class Base:
 
     def __init__(self, folder: Path, generation: Generation, metric: Metric) -> None:
         self.generation = generation
-        self.paths = [
-            folder / one for one in (generation.base, codes_file(generation.base), columns_file(generation.base))
-        ]
+        more = [name for name in region_files(generation.base) if name in generation.files]
+        self.paths = [folder / name for name in (*base_files(generation.base), *more)]
         for path in self.paths:
             if not path.is_file():
                 raise DamagedIndex(f"the catalogue's index file {path} is missing; restore or rebuild the catalogue")
         self.sizes = [path.stat().st_size for path in self.paths]
-        base, codes, columns = self.paths
+        base, codes, columns = self.paths[:3]
         self.index = open_index(base, generation.dim, metric, codes)
         self.columns = open_columns(columns)
         for path, rows in ((base, len(self.index)), (columns, self.columns.count)):
@@ -72,6 +72,8 @@ class Base:
                 raise DamagedIndex(
                     f"{path} holds {rows} rows, the generation {generation.count} items; restore or rebuild it"
                 )
+        dim = generation.dim
+        self.regions = open_regions(folder, generation.base, dim, metric, self.columns) if more else None
         self._recent: Recent[Filter, Allowed] = Recent(KEPT_FILTERS)
 
     def allow(self, condition: Filter) -> Allowed:
@@ -81,6 +83,17 @@ class Base:
     def read_allowed(self, condition: Filter) -> Allowed:
         """Return which rows of the index a filter allows. Raises DamagedIndex."""
         return allow_mask(condition.rows(self.columns))
+
+    def find_vectors(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Return which items it has, bool [n], and the vectors of those, float32 [has, dim]."""
+        rows = self.columns.rows(ids)
+        return rows >= 0, self.index.vectors()[rows[rows >= 0]]
+
+    def find_regions(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Return which items it has, bool [n], and the regional vectors of those, float32 [has, boxes * dim]."""
+        assert self.regions
+        has = self.columns.rows(ids) >= 0
+        return has, self.regions.vectors(ids[has]).reshape(int(has.sum()), -1)
 
     def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors of items that it has, float32 [n, dim]."""

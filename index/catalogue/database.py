@@ -20,6 +20,7 @@ from index.errors import CatalogueBusy, CatalogueMismatch, CatalogueNotFound, Da
 BUSY_SECONDS = 30  # that a writer waits for another one
 # vectors: float32 bytes of the items that the current generation's index has not. changes: what became of items that it has,
 # or an earlier one. checksum: of the row (index/catalogue/rows.py). counts: kept by triggers, so that a lost row is seen.
+# regions: float32 bytes of the vectors of a few boxes in an item's picture, one after the other, where there are some.
 # jobs, job_items: pictures that are to be added; lease: until when (a Unix time) their owner has them; attempts: how often
 # they were taken since one was done; result: the JSON of what became of one.
 # source: where the picture was read, a path or a URL, or nothing; source_size and source_mtime_ns (a time in ns, or another
@@ -44,9 +45,12 @@ CREATE TABLE thumbnails (
 CREATE TABLE vectors (
     id INTEGER PRIMARY KEY REFERENCES items (id) ON DELETE CASCADE, vector BLOB NOT NULL, checksum INTEGER NOT NULL
 );
+CREATE TABLE regions (
+    id INTEGER PRIMARY KEY REFERENCES items (id) ON DELETE CASCADE, vectors BLOB NOT NULL, checksum INTEGER NOT NULL
+);
 CREATE TABLE changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, id INTEGER NOT NULL, kind TEXT NOT NULL);
 CREATE TABLE counts (name TEXT PRIMARY KEY, rows INTEGER NOT NULL) WITHOUT ROWID;
-INSERT INTO counts VALUES ('items', 0), ('thumbnails', 0), ('vectors', 0);
+INSERT INTO counts VALUES ('items', 0), ('thumbnails', 0), ('vectors', 0), ('regions', 0);
 CREATE TABLE jobs (
     id TEXT PRIMARY KEY, created_at TEXT NOT NULL, finished_at TEXT, owner TEXT, lease REAL NOT NULL DEFAULT 0,
     attempts INTEGER NOT NULL DEFAULT 0
@@ -59,7 +63,7 @@ CREATE TABLE requests (
     name TEXT PRIMARY KEY, digest TEXT NOT NULL, answer TEXT NOT NULL, at REAL NOT NULL
 ) WITHOUT ROWID
 """
-COUNTED = ("items", "thumbnails", "vectors")
+COUNTED = ("items", "thumbnails", "vectors", "regions")
 
 
 class Connection(sqlite3.Connection):

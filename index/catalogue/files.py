@@ -44,6 +44,12 @@ def base_files(base: str) -> tuple[str, str, str]:
     return base, codes_file(base), columns_file(base)
 
 
+def region_files(base: str) -> tuple[str, str]:
+    """Return the names of the index of regional vectors that goes with an index file, and of its companion."""
+    name = base.removesuffix(".hnsw") + ".regions.hnsw"
+    return name, codes_file(name)
+
+
 def hash_files(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of every file in a folder that never changes: in a catalogue, all but database and base files."""
     digests = {}

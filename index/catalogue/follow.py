@@ -8,13 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from index.catalogue.base import Base
 from index.catalogue.database import Reading, read_meta
 from index.catalogue.generation import CatalogueMeta, read_generation
 from index.catalogue.rows import PART, REMOVED
-from index.catalogue.snapshot import Snapshot, Unmerged, as_rows
+from index.catalogue.snapshot import Snapshot
+from index.catalogue.unmerged import Unmerged
 from index.errors import DamagedIndex
 
 TRIES = 5  # to open a generation whose files another one's merge takes away meanwhile
@@ -64,8 +63,8 @@ class CatalogueFollower:
                     if not remaining:
                         raise DamagedIndex(str(error)) from None
                     continue  # in a new transaction, which sees the generation that has taken its place
-                nothing = Unmerged(np.empty(0, np.int64), as_rows([], generation.dim, meta.metric), ())
-                start = Snapshot(base, meta.metric, nothing, frozenset(), {}, generation.last_change)
+                nothing = Unmerged.read([], generation.dim, base.regions.boxes if base.regions else 0, meta.metric)
+                start = Snapshot(base, meta.metric, nothing, frozenset(), {}, generation.last_change, meta.regions)
                 return meta, self._caught_up(start)
         raise AssertionError("the last try returns or raises")
 
@@ -86,16 +85,18 @@ class CatalogueFollower:
         rows = self._database.query("SELECT seq, id, kind FROM changes WHERE seq > ? ORDER BY seq", (old.last_change,))
         gone = {item_id for _, item_id, kind in rows if kind == REMOVED}
         changed = {item_id for _, item_id, kind in rows if kind != REMOVED} - gone
-        added = self._database.query(
-            "SELECT id, vector, metadata FROM vectors JOIN items USING (id) WHERE id > ? ORDER BY id", (old.last_id,)
+        boxes = old.unmerged.boxes
+        regions, join = ("regions.vectors", "JOIN regions USING (id)") if boxes else ("x''", "")
+        sql = (
+            f"SELECT id, vector, metadata, {regions} FROM vectors JOIN items USING (id) {join} WHERE id > ? ORDER BY id"
         )
+        added = self._database.query(sql, (old.last_id,))
         if not rows and not added:
             return old
-        ids = np.array([item_id for item_id, *_ in added], np.int64)
-        rows_added = as_rows([vector for _, vector, _ in added], old.generation.dim, old.metric)
+        read = [(item_id, vector, _object(item_id, text), blob) for item_id, vector, text, blob in added]
+        more = Unmerged.read(read, old.generation.dim, boxes, old.metric)
         new = dict(self._metadata(changed)) if changed else {}
-        unmerged = old.unmerged.lacking(gone).saying(new)
-        unmerged = unmerged.having(ids, rows_added, [_object(item_id, text) for item_id, _, text in added])
+        unmerged = old.unmerged.lacking(gone).saying(new).having(more)
         merged = {one: new[one] for one in sorted(new) if one <= old.generation.last_id}
         return Snapshot(
             old.base,
@@ -104,6 +105,7 @@ class CatalogueFollower:
             old.removed | gone,
             {item_id: fields for item_id, fields in ({**old.updated, **merged}).items() if item_id not in gone},
             rows[-1][0] if rows else old.last_change,
+            old.boxes,
         )
 
     def _metadata(self, ids: Iterable[int]) -> Iterable[tuple[int, dict[str, Any]]]:

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from index.catalogue.database import Reading, open_database, read_meta
 from index.catalogue.files import DATABASE, EXTRACTOR, FORMAT_VERSION
+from index.catalogue.regions import Box
 from index.catalogue.rows import checksum_text
 from index.errors import CatalogueMismatch, CatalogueNotFound, DamagedIndex
 from index.metrics import Metric
@@ -50,7 +51,8 @@ class Generation:
 class CatalogueInfo:
     """What a catalogue says of itself. ``fingerprint`` is that of the extractor whose vectors it holds, ``files`` has the
     SHA-256 of each of its files but the database, ``count`` how many items it has, ``unmerged`` how many of them the index
-    file has not, ``originals`` whether it keeps the pictures' own files, ``merged_at`` when that was made."""
+    file has not, ``originals`` whether it keeps the pictures' own files, ``merged_at`` when that was made, ``regions`` the
+    boxes in pictures, in shares of them, of which its items have vectors too."""
 
     format_version: int
     model: str
@@ -69,11 +71,12 @@ class CatalogueInfo:
     merged_at: str
     count: int
     unmerged: int
+    regions: tuple[Box, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogueMeta:
-    """What is true of all of a catalogue's generations."""
+    """What is true of all of a catalogue's generations. ``regions``: the boxes of which items have vectors, or none."""
 
     format_version: int
     metric: Metric
@@ -83,6 +86,7 @@ class CatalogueMeta:
     originals: bool
     created_at: str
     generation: int
+    regions: tuple[Box, ...] = ()
 
 
 _META = TypeAdapter(CatalogueMeta)

@@ -85,6 +85,10 @@ class LiveWriter:
             for entry, text in zip(entries, texts, strict=True):
                 if entry.vector.shape != (generation.dim,) or not np.isfinite(entry.vector).all():
                     raise InvalidEntry(f"{entry.key}: its vector is not {generation.dim} finite numbers")
+                if not _has_regions(entry, len(meta.regions), generation.dim):
+                    raise InvalidEntry(
+                        f"{entry.key}: it needs {len(meta.regions)} regional vectors, as the others have"
+                    )
                 there = ids_of_keys(connection, [entry.key]).get(entry.key)
                 if there is not None:
                     delete_items(connection, [there])
@@ -131,10 +135,11 @@ class LiveWriter:
                 also(connection, found)
         return found
 
-    def keeps_originals(self) -> bool:
-        """Return whether the catalogue keeps the pictures' own files."""
+    @property
+    def meta(self) -> CatalogueMeta:
+        """What is true of all of the catalogue's generations."""
         with self._lock:
-            return self._read()[0].originals
+            return self._read()[0]
 
     def sources(self) -> dict[str, tuple[int, int]]:
         """Return the size and modification time of every item's file, by key."""
@@ -201,6 +206,11 @@ class Answer:
             raise AnsweredAlready("the same request was answered meanwhile")
         row = (self.name, self.digest, self.body(result), time.time())
         connection.execute("INSERT INTO requests VALUES (?, ?, ?, ?)", row)
+
+
+def _has_regions(entry: Entry, boxes: int, dim: int) -> bool:
+    found = entry.regions
+    return found is None if not boxes else found is not None and found.shape == (boxes, dim)
 
 
 def check_entry(key: str, metadata: Mapping[str, Any]) -> str:

@@ -20,7 +20,17 @@ from numpy.typing import NDArray
 
 from index.catalogue.base import Base
 from index.catalogue.database import Reading, begin, open_database
-from index.catalogue.files import BASE, EXTRACTOR, MERGE_LOCK, ORIGINALS, base_file, base_files, flush_folder, hash_file
+from index.catalogue.files import (
+    BASE,
+    EXTRACTOR,
+    MERGE_LOCK,
+    ORIGINALS,
+    base_file,
+    base_files,
+    flush_folder,
+    hash_file,
+    region_files,
+)
 from index.catalogue.generation import (
     Generation,
     generation_before,
@@ -28,7 +38,8 @@ from index.catalogue.generation import (
     read_generation,
     write_generation,
 )
-from index.catalogue.rows import insert_vector, now, select_in
+from index.catalogue.regions import labels_of
+from index.catalogue.rows import insert_regions, insert_vector, now, select_in
 from index.columns.build import TableBuilder
 from index.columns.file import write_columns
 from index.errors import CatalogueBusy, CatalogueMismatch, EmptyCatalogue, NothingToRollBack
@@ -40,6 +51,7 @@ from index.metrics import Metric
 CHUNK = 1024
 PRUNED = 500  # vectors that leave the database in one transaction
 Progress = Callable[[str, int, int], None]  # stage, done, total
+Rows = tuple[NDArray[np.int64], NDArray[np.float32]]  # labels and what goes with them
 
 
 @contextmanager
@@ -67,7 +79,8 @@ def merge_catalogue(folder: Path, progress: Progress = lambda *_: None) -> Gener
         following = replace(
             current, generation=current.generation + 1, base=unused_base(folder, current.generation + 1)
         )
-        made = build_generation(folder, connection, following, meta.metric, base, progress)
+        boxes = len(meta.regions)
+        made = build_generation(folder, connection, following, meta.metric, base, progress, boxes=boxes)
         with begin(connection):
             write_generation(connection, made)
         prune(folder, connection, made)
@@ -87,61 +100,96 @@ def build_generation(
     metric: Metric,
     base: Base | None,
     progress: Progress,
-    vectors: str = "vectors",
+    *,
+    boxes: int,
+    schema: str = "main",
 ) -> Generation:
-    """Write the files of a ``planned`` generation, from the vectors of ``base`` and of a table; return it whole."""
+    """Write the files of a ``planned`` generation, from the vectors of ``base`` and of a ``schema``; return it whole.
+
+    ``boxes``: how many regional vectors each item has.
+    """
     database = Reading(connection)
     with database.snapshot():  # one state of the items; what comes later is ahead of this generation
         ids = database.numbers("SELECT id FROM items ORDER BY id")
         ((last_change,),) = database.query("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'changes'")
     if not len(ids):
         raise EmptyCatalogue("the catalogue has no items left, and an index needs one; add some, or remove the folder")
-    last_id = int(ids[-1])
-    path = folder / planned.base
-    done = 0
+    dim, done, total = planned.dim, 0, len(ids) * (1 + boxes)
 
     def advance(count: int) -> None:
         nonlocal done
         done += count
-        progress("index", done, len(ids))
+        progress("index", done, total)
 
-    progress("index", 0, len(ids))
-    build_hnsw(
-        path, _vectors(connection, ids, base, planned.dim, vectors), len(ids), planned.dim, metric, progress=advance
-    )
-    file = open_hnsw_file(path, planned.dim)
-    build_codes(folder / base_files(planned.base)[1], file, metric)
-    labels = file.labels()
-    _build_columns(folder / base_files(planned.base)[2], connection, labels)
+    progress("index", 0, total)
+    index, codes, columns = base_files(planned.base)
+    names = [index, codes, columns]
+    merged = base.find_vectors if base else None
+    rows = _stored(connection, ids, dim, f"{schema}.vectors", "vector", merged)
+    labels = _build_index(folder / index, folder / codes, rows, len(ids), dim, metric, advance)
+    _build_columns(folder / columns, connection, labels)
+    if boxes:
+        index, codes = region_files(planned.base)
+        names += [index, codes]
+        merged = base.find_regions if base else None
+        there = np.sort(labels)  # some may have been removed meanwhile, and both are of the same items
+        stored = _stored(connection, there, boxes * dim, f"{schema}.regions", "vectors", merged, lost=True)
+        rows = ((labels_of(part, boxes), vectors.reshape(-1, dim)) for part, vectors in stored)
+        _build_index(folder / index, folder / codes, rows, len(there) * boxes, dim, metric, advance)
     flush_folder(folder)
     return replace(
         planned,
         count=len(labels),
-        last_id=last_id,
+        last_id=int(ids[-1]),
         last_change=last_change,
         created_at=now(),
         files={name: digest for name, digest in planned.files.items() if not name.startswith(BASE)}
-        | {name: hash_file(folder / name) for name in base_files(planned.base)},
+        | {name: hash_file(folder / name) for name in names},
     )
 
 
-def _vectors(
-    connection: sqlite3.Connection, ids: NDArray[np.int64], base: Base | None, dim: int, table: str
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """Yield chunks of labels and vectors in the order of ids; items that were removed meanwhile are left out."""
+def _build_index(
+    path: Path,
+    codes: Path,
+    rows: Iterator[Rows],
+    count: int,
+    dim: int,
+    metric: Metric,
+    progress: Callable[[int], None],
+) -> NDArray[np.int64]:
+    """Build an index file and its companion; return its labels by row."""
+    build_hnsw(path, rows, count, dim, metric, progress=progress)
+    file = open_hnsw_file(path, dim)
+    build_codes(codes, file, metric)
+    return file.labels()
+
+
+def _stored(
+    connection: sqlite3.Connection,
+    ids: NDArray[np.int64],
+    width: int,
+    table: str,
+    column: str,
+    merged: Callable[[NDArray[np.int64]], tuple[NDArray[np.bool_], NDArray[np.float32]]] | None,
+    *,
+    lost: bool = False,
+) -> Iterator[Rows]:
+    """Yield chunks of ids, ascending, and what ``merged`` has of them, or else a table: float32 [n, width].
+
+    Items that were removed meanwhile are left out; where they may not be ``lost``, they are all ones.
+    """
     for at in range(0, len(ids), CHUNK):
         part = ids[at : at + CHUNK]
-        vectors = np.empty((len(part), dim), np.float32)
-        there = np.zeros(len(part), bool)
-        if base:
-            rows = base.columns.rows(part)
-            there = rows >= 0
-            vectors[there] = base.index.vectors()[rows[there]]
+        values, there = np.ones((len(part), width), np.float32), np.zeros(len(part), bool)
+        if merged:
+            there, found = merged(part)
+            values[there] = found
         sought = part[~there].tolist()
-        for item_id, vector in select_in(connection, f"SELECT id, vector FROM {table} WHERE id IN ({{}})", sought):
+        for item_id, data in select_in(connection, f"SELECT id, {column} FROM {table} WHERE id IN ({{}})", sought):
             place = int(np.searchsorted(part, item_id))
-            vectors[place], there[place] = np.frombuffer(vector, np.float32), True
-        yield part[there], vectors[there]
+            values[place], there[place] = np.frombuffer(data, np.float32), True
+        there |= lost
+        yield part[there], values[there]
 
 
 def _build_columns(path: Path, connection: sqlite3.Connection, labels: NDArray[np.int64]) -> None:
@@ -186,26 +234,43 @@ def restore_vectors(connection: sqlite3.Connection, base: Base, before: Generati
     for (item_id,) in lacking:
         (vector,) = base.vectors(np.array([item_id]))
         insert_vector(connection, item_id, vector)
+        if base.regions:
+            insert_regions(connection, item_id, base.regions.vectors(np.array([item_id]))[0])
+
+
+def stored_vectors(
+    connection: sqlite3.Connection, base: Base, item_id: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Return an item's vector and, where the catalogue has them, its regional ones: of the index, or the database."""
+    boxes = base.regions.boxes if base.regions else 0
+    one, dim = np.array([item_id]), base.generation.dim
+    whole = _stored(connection, one, dim, "vectors", "vector", base.find_vectors)
+    ((_, (vector,)),) = whole
+    if not boxes:
+        return vector, None
+    ((_, (regions,)),) = _stored(connection, one, boxes * dim, "regions", "vectors", base.find_regions)
+    return vector, regions.reshape(boxes, dim)
 
 
 def prune(folder: Path, connection: sqlite3.Connection, current: Generation) -> None:
     """Drop what a new generation has made superfluous: vectors that its index has, and the files of older generations."""
     remove_old_files(folder, connection)
     remove_old_originals(folder, connection)
-    while True:
-        with begin(connection):
-            done = connection.execute(
-                "DELETE FROM vectors WHERE id IN (SELECT id FROM vectors WHERE id <= ? LIMIT ?)",
-                (current.last_id, PRUNED),
-            )
-        if done.rowcount < PRUNED:
-            return
+    has_regions = any(name in current.files for name in region_files(current.base))
+    for table in ("vectors", "regions") if has_regions else ("vectors",):
+        count = PRUNED
+        while count == PRUNED:
+            with begin(connection):
+                count = connection.execute(
+                    f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE id <= ? LIMIT ?)",
+                    (current.last_id, PRUNED),
+                ).rowcount
 
 
 def remove_old_files(folder: Path, connection: sqlite3.Connection) -> None:
     """Remove the files of generations that are not kept, and of merges that were broken off."""
     generations = kept_generations(connection)
-    kept = {name for one in generations for name in (*base_files(one.base), one.extractor)}
+    kept = {name for one in generations for name in (*base_files(one.base), *region_files(one.base), one.extractor)}
     for path in (*folder.glob(f"{BASE}*"), *folder.glob(f"{EXTRACTOR}*")):
         if path.name not in kept:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

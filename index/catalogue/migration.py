@@ -65,6 +65,7 @@ class Migration:
             stack.enter_context(merge_lock(folder))
             meta, self.current = read_generation(Reading(self._connection), folder)
             self.metric: Metric = meta.metric
+            self.regions = meta.regions
             self.planned = plan(self._connection, self.current)
             self._open_next()
             self._close = stack.pop_all()
@@ -91,19 +92,29 @@ class Migration:
         ((done, total),) = self._connection.execute(sql, (self.known, self.known))
         return done, total
 
-    def add(self, vectors: Mapping[int, NDArray[np.float32]]) -> None:
-        """Keep new vectors, float32 [dim], by item id, durably."""
-        rows = [(item_id, np.ascontiguousarray(one, np.float32).tobytes()) for item_id, one in vectors.items()]
+    def add(
+        self, vectors: Mapping[int, NDArray[np.float32]], regions: Mapping[int, NDArray[np.float32]] | None = None
+    ) -> None:
+        """Keep new vectors, float32 [dim], by item id, durably, and regional ones, float32 [boxes, dim]."""
         with begin(self._connection):
-            self._connection.executemany(
-                "INSERT OR REPLACE INTO next.vectors VALUES (?, ?, ?)",
-                [(item_id, data, checksum_bytes(data)) for item_id, data in rows],
-            )
+            for table, some in (("vectors", vectors), ("regions", regions or {})):
+                rows = [(item_id, np.ascontiguousarray(one, np.float32).tobytes()) for item_id, one in some.items()]
+                self._connection.executemany(
+                    f"INSERT OR REPLACE INTO next.{table} VALUES (?, ?, ?)",
+                    [(item_id, data, checksum_bytes(data)) for item_id, data in rows],
+                )
 
     def build(self, progress: Progress = lambda *_: None) -> None:
         """Build the index of the new vectors, next to the one in use. Raises EmptyCatalogue, OSError."""
         self.planned = build_generation(
-            self.folder, self._connection, self.planned, self.metric, None, progress, vectors="next.vectors"
+            self.folder,
+            self._connection,
+            self.planned,
+            self.metric,
+            None,
+            progress,
+            boxes=len(self.regions),
+            schema="next",
         )
 
     def compare(self, pictures: int) -> Overlap:
@@ -125,12 +136,12 @@ class Migration:
             sql = "SELECT EXISTS (SELECT 1 FROM items WHERE id > ? AND id NOT IN (SELECT id FROM next.vectors))"
             if connection.execute(sql, (made.last_id,)).fetchone()[0]:
                 return None
-            connection.execute("DELETE FROM vectors WHERE id > ?", (made.last_id,))
-            connection.execute(
-                "INSERT INTO vectors SELECT id, vector, checksum FROM next.vectors "
-                "WHERE id > ? AND id IN (SELECT id FROM items)",
-                (made.last_id,),
-            )
+            for table in ("vectors", "regions") if self.regions else ("vectors",):
+                connection.execute(f"DELETE FROM {table} WHERE id > ?", (made.last_id,))
+                connection.execute(
+                    f"INSERT INTO {table} SELECT * FROM next.{table} WHERE id > ? AND id IN (SELECT id FROM items)",
+                    (made.last_id,),
+                )
             write_generation(connection, made)
         connection.execute("DETACH next")
         (self.folder / NEXT).unlink(missing_ok=True)
@@ -151,10 +162,11 @@ class Migration:
             connection.execute("PRAGMA next.synchronous=FULL")
             try:
                 connection.execute("CREATE TABLE IF NOT EXISTS next.made (fingerprint TEXT PRIMARY KEY)")
-                connection.execute(
-                    "CREATE TABLE IF NOT EXISTS next.vectors "
-                    "(id INTEGER PRIMARY KEY, vector BLOB NOT NULL, checksum INTEGER NOT NULL)"
-                )
+                for table, column in (("vectors", "vector"), ("regions", "vectors")):
+                    connection.execute(
+                        f"CREATE TABLE IF NOT EXISTS next.{table} "
+                        f"(id INTEGER PRIMARY KEY, {column} BLOB NOT NULL, checksum INTEGER NOT NULL)"
+                    )
                 connection.execute(
                     "INSERT INTO next.made SELECT ? WHERE NOT EXISTS (SELECT 1 FROM next.made)",
                     (self.planned.fingerprint,),

@@ -100,6 +100,7 @@ class Catalogue:
             merged_at=generation.created_at,
             count=len(snapshot),
             unmerged=len(snapshot.unmerged),
+            regions=meta.regions,
         )
 
     @property
@@ -160,8 +161,8 @@ class Catalogue:
         lacking = [name for name in dict.fromkeys(field_names(where)) if name not in there]
         if not lacking:
             return None
-        wrong = ", ".join(json.dumps(name, ensure_ascii=False) for name in lacking)
-        return f"no item has the field {wrong}; there are: {', '.join(sorted(there)[:FIELDS]) or 'none'}"
+        wrong, known = ", ".join(json.dumps(name, ensure_ascii=False) for name in lacking), sorted(there)[:FIELDS]
+        return f"no item has the field {wrong}; there are: {', '.join(known) or 'none'}"
 
     def search(
         self,
@@ -259,9 +260,8 @@ class Catalogue:
         for at in range(0, len(values), PART):
             part = values[at : at + PART]
             marks = ", ".join("?" * len(part))
-            rows += self._database.query(
-                f"SELECT id, key, sha256, added_at, metadata FROM items WHERE {column} IN ({marks})", part
-            )
+            sql = f"SELECT id, key, sha256, added_at, metadata FROM items WHERE {column} IN ({marks})"
+            rows += self._database.query(sql, part)
         return [_item(*row) for row in rows]
 
 

@@ -28,7 +28,8 @@ class Entry:
     """One picture on its way into a catalogue: the seam between model and index, and what resuming needs.
 
     ``source`` is the path or URL that it was read from, ``source_size`` its bytes, ``source_mtime_ns`` a number that changes
-    with them. ``original`` is its whole file, where the catalogue is to keep it.
+    with them. ``original`` is its whole file, where the catalogue is to keep it; ``regions``, float32 [boxes, dim], are the
+    vectors of boxes in it, where it has them.
     """
 
     key: str
@@ -40,6 +41,7 @@ class Entry:
     source_mtime_ns: int
     source: str = ""
     original: bytes | None = None
+    regions: NDArray[np.float32] | None = None
 
 
 def checksum_item(key: object, *facts: object) -> int:
@@ -78,6 +80,8 @@ def insert_entry(connection: sqlite3.Connection, entry: Entry, metadata: str, ad
     )
     item_id = int(cursor.lastrowid or 0)
     insert_vector(connection, item_id, entry.vector)
+    if entry.regions is not None:
+        insert_regions(connection, item_id, entry.regions)
     connection.execute(
         "INSERT INTO thumbnails VALUES (?, ?, ?)", (item_id, entry.thumbnail, checksum_bytes(entry.thumbnail))
     )
@@ -88,6 +92,12 @@ def insert_vector(connection: sqlite3.Connection, item_id: int, vector: NDArray[
     """Keep an item's vector, float32 [dim], until the index has it."""
     data = np.ascontiguousarray(vector, np.float32).tobytes()
     connection.execute("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", (item_id, data, checksum_bytes(data)))
+
+
+def insert_regions(connection: sqlite3.Connection, item_id: int, vectors: NDArray[np.float32]) -> None:
+    """Keep an item's regional vectors, float32 [boxes, dim], until the index has them."""
+    data = np.ascontiguousarray(vectors, np.float32).tobytes()
+    connection.execute("INSERT OR REPLACE INTO regions VALUES (?, ?, ?)", (item_id, data, checksum_bytes(data)))
 
 
 def delete_items(connection: sqlite3.Connection, ids: Iterable[int]) -> None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,54 +17,20 @@ from numpy.typing import NDArray
 
 from index.backend import DEFAULT_EF, Neighbours
 from index.catalogue.base import KEPT_FILTERS, Base, Recent
+from index.catalogue.regions import Box, nearest_items
+from index.catalogue.unmerged import Unmerged
 from index.columns.build import MemoryTable
-from index.exact import exact_distances, search_exact, unit_rows
+from index.exact import exact_distances, search_exact
 from index.filter_values import as_scalar
 from index.filters import Condition, Filter, Joined
 from index.hnsw.coded_rows import CodedRows
+from index.hnsw.mapped_index import MappedIndex
 from index.metrics import METRICS, Metric
 from index.row_mask import Allowed, allow_mask
 
 THREADS = os.cpu_count() or 1
-
-
-@dataclass(frozen=True, slots=True)
-class Unmerged:
-    """Items that the index has not: ``ids``, int64 [n], ascending; their vectors and their metadata."""
-
-    ids: NDArray[np.int64]
-    rows: CodedRows
-    metadata: tuple[dict[str, Any], ...]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @property
-    def vectors(self) -> NDArray[np.float32]:
-        """float32 [n, dim], of unit length under cosine."""
-        return self.rows.vectors
-
-    def having(self, ids: NDArray[np.int64], rows: CodedRows, metadata: Sequence[dict[str, Any]]) -> Unmerged:
-        """Return these and more, whose ids are larger."""
-        if not len(ids):
-            return self
-        return Unmerged(np.append(self.ids, ids), self.rows.having(rows), (*self.metadata, *metadata))
-
-    def lacking(self, ids: set[int]) -> Unmerged:
-        """Return these without those of ``ids``."""
-        kept = [place for place, one in enumerate(self.ids.tolist()) if one not in ids]
-        if len(kept) == len(self):
-            return self
-        return Unmerged(
-            self.ids[kept], self.rows.taking(np.array(kept, np.int64)), tuple(self.metadata[place] for place in kept)
-        )
-
-    def saying(self, updated: Mapping[int, dict[str, Any]]) -> Unmerged:
-        """Return these with other metadata for some."""
-        if not any(one in updated for one in self.ids.tolist()):
-            return self
-        pairs = zip(self.ids.tolist(), self.metadata, strict=True)
-        return replace(self, metadata=tuple(updated.get(one, old) for one, old in pairs))
+BOXES_AT_FIRST = 4  # times k, that are looked for so that they are of k items
+MORE_BOXES = 2  # times as many are looked for when they were of fewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +54,8 @@ class Selection:
 class Snapshot:
     """A generation and what is ahead of it; searched from any thread.
 
-    ``removed`` and ``updated`` are of items that the index has: their ids, and the new metadata by id.
+    ``removed`` and ``updated`` are of items that the index has: their ids, and the new metadata by id. ``boxes``: those of
+    which items have vectors, in shares of their pictures.
     """
 
     def __init__(
@@ -99,6 +66,7 @@ class Snapshot:
         removed: frozenset[int],
         updated: Mapping[int, dict[str, Any]],
         last_change: int,
+        boxes: tuple[Box, ...],
     ) -> None:
         self.base = base
         self.metric: Metric = metric
@@ -106,6 +74,7 @@ class Snapshot:
         self.removed = removed
         self.updated = updated
         self.last_change = last_change
+        self.boxes = boxes
         self.generation = base.generation
         self._removed_rows = _rows(base, removed)
         self._live = self._live_rows() if len(self._removed_rows) else None
@@ -146,12 +115,47 @@ class Snapshot:
         Raises DimensionMismatch for queries of another length, DamagedIndex when the index file is broken.
         """
         allowed = self._live if selection is None else selection.allowed
-        index = self.base.index
         chosen = None if selection is None or selection.unmerged.all() else selection.unmerged
-        if not len(self.unmerged) or (chosen is not None and not chosen.any()):
+        return self._search_both(
+            self.base.index, allowed, self.unmerged.ids, self.unmerged.rows, chosen, vectors, k, ef
+        )
+
+    def search_regions(
+        self, vectors: NDArray[np.float32], k: int, ef: int = DEFAULT_EF, selection: Selection | None = None
+    ) -> list[Neighbours]:
+        """Find up to ``k`` items, of a selection or of all, that have the boxes nearest to each query, float32 [n, dim].
+
+        The catalogue must have regional vectors. Raises as ``search``.
+        """
+        regions, unmerged = self.base.regions, self.unmerged
+        assert regions is not None
+        boxes = regions.boxes
+        items = self._live if selection is None else selection.allowed
+        allowed = None if items is None else regions.allow(items)
+        chosen = None if selection is None or selection.unmerged.all() else np.repeat(selection.unmerged, boxes)
+        labels, count, most = unmerged.region_labels, BOXES_AT_FIRST * k, len(self) * boxes
+        while True:  # until there are k items among the nearest boxes, which are then the k nearest items
+            found = self._search_both(regions.index, allowed, labels, unmerged.regions, chosen, vectors, count, ef)
+            nearest = [nearest_items(one, boxes) for one in found]
+            if count >= min(k * boxes, most) or all(len(one.labels) >= k for one in nearest):
+                return [Neighbours(one.labels[:k], one.distances[:k]) for one in nearest]
+            count = min(k * boxes, MORE_BOXES * count)
+
+    def _search_both(
+        self,
+        index: MappedIndex,
+        allowed: Allowed | None,
+        labels: NDArray[np.int64],
+        rows: CodedRows,
+        chosen: NDArray[np.bool_] | None,
+        vectors: NDArray[np.float32],
+        k: int,
+        ef: int,
+    ) -> list[Neighbours]:
+        """Search an index among the rows ``allowed``, and unmerged rows with these labels among those ``chosen``."""
+        if not len(rows) or (chosen is not None and not chosen.any()):
             return index.search(vectors, k, max(ef, k), allowed=allowed, threads=THREADS)
-        rows, ids = self.unmerged.rows, self.unmerged.ids
-        waiting = _pool().submit(rows.search, ids, vectors, k, self.metric, chosen)  # while the graph is walked
+        waiting = _pool().submit(rows.search, labels, vectors, k, self.metric, chosen)  # while the graph is walked
         found = index.search(vectors, k, max(ef, k), allowed=allowed, threads=THREADS)
         more = waiting.result()
         return [_nearest(one, other, k) for one, other in zip(found, more, strict=True)]
@@ -176,18 +180,42 @@ class Snapshot:
 
     def vectors(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """Return the vectors of items that it has, float32 [n, dim]."""
+        return self._of_both(ids, self.unmerged.vectors, self.base.vectors)
+
+    def region_vectors(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        """Return the vectors of all ``boxes`` in items that it has, float32 [n, boxes, dim]."""
+        assert self.base.regions is not None
+        unmerged = self.unmerged.regions.vectors.reshape(-1, len(self.boxes), self.generation.dim)
+        return self._of_both(ids, unmerged, self.base.regions.vectors)
+
+    def _of_both(
+        self,
+        ids: Sequence[int],
+        unmerged: NDArray[np.float32],
+        merged: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+    ) -> NDArray[np.float32]:
+        """Return what unmerged items have, by their places, and what merged ones have, by their ids."""
         wanted = np.asarray(ids, np.int64)
-        found = np.empty((len(wanted), self.generation.dim), np.float32)
+        found = np.empty((len(wanted), *unmerged.shape[1:]), np.float32)
         places = np.searchsorted(self.unmerged.ids, wanted)
         is_unmerged = places < len(self.unmerged)
         is_unmerged[is_unmerged] = self.unmerged.ids[places[is_unmerged]] == wanted[is_unmerged]
-        found[is_unmerged] = self.unmerged.vectors[places[is_unmerged]]
-        found[~is_unmerged] = self.base.vectors(wanted[~is_unmerged])
+        found[is_unmerged] = unmerged[places[is_unmerged]]
+        found[~is_unmerged] = merged(wanted[~is_unmerged])
         return found
 
     def scores_of(self, queries: NDArray[np.float32], ids: Sequence[int]) -> NDArray[np.float64]:
         """Return the score of each query, float32 [n, dim], with each of some items that it has: float64 [n, items]."""
-        vectors, spec = self.vectors(ids), METRICS[self.metric]
+        return self._scores(queries, self.vectors(ids))
+
+    def region_scores_of(self, queries: NDArray[np.float32], ids: Sequence[int]) -> NDArray[np.float64]:
+        """Return the score of each query, float32 [n, dim], with each box in some items: float64 [n, items, boxes]."""
+        vectors = self.region_vectors(ids)
+        flat = vectors.reshape(-1, vectors.shape[2])
+        return self._scores(queries, flat).reshape(len(queries), *vectors.shape[:2])
+
+    def _scores(self, queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+        spec = METRICS[self.metric]
         return np.stack([spec.score(exact_distances(query, vectors, self.metric)) for query in queries])
 
     def without_values(self, selection: Selection | None, path: Sequence[str], values: Sequence[Any]) -> Selection:
@@ -250,9 +278,3 @@ def _nearest(one: Neighbours, other: Neighbours, k: int) -> Neighbours:
     distances = np.concatenate([one.distances, other.distances])
     order = np.lexsort((labels, distances))[:k]
     return Neighbours(labels[order], distances[order])
-
-
-def as_rows(vectors: Sequence[bytes], dim: int, metric: Metric) -> CodedRows:
-    """Return vectors as the database has them as rows to be searched."""
-    rows = np.frombuffer(b"".join(vectors), np.float32).reshape(len(vectors), dim)
-    return CodedRows.of(unit_rows(rows) if METRICS[metric].normalized and len(rows) else rows, metric)

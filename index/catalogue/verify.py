@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.catalogue.database import COUNTED, Reading, open_database
-from index.catalogue.files import base_files, hash_file, original_file
+from index.catalogue.files import base_files, hash_file, original_file, region_files
 from index.catalogue.generation import Generation, read_generation
+from index.catalogue.regions import labels_of
 from index.catalogue.rows import ITEM, PART, checksum_bytes, checksum_item, checksum_text
 from index.columns.build import TableBuilder
 from index.columns.file import ColumnsFile, open_columns
@@ -38,13 +39,13 @@ def verify_catalogue(folder: Path, progress: Progress = lambda *_: None) -> Iter
             yield from _check_originals(folder, database if meta.originals else None)
             faults = list(check_database(database, generation))
             yield from (f"catalogue.sqlite: {fault}" for fault in faults)
-            yield from _check_generation(folder, generation, meta.metric, database, progress)
+            yield from _check_generation(folder, generation, meta.metric, len(meta.regions), database, progress)
     finally:
         database.close()
 
 
 def _check_generation(
-    folder: Path, generation: Generation, metric: Metric, database: Reading, progress: Progress
+    folder: Path, generation: Generation, metric: Metric, boxes: int, database: Reading, progress: Progress
 ) -> Iterator[str]:
     base, codes, columns = base_files(generation.base)
     if not (folder / base).is_file():
@@ -58,10 +59,28 @@ def _check_generation(
     yield from (f"{codes}: {fault}" for fault in check_codes(folder / codes, file, metric))
     try:
         yield from (f"{base}: {fault}" for fault in _check_ids(file.labels(), generation, database))
+        if boxes:
+            yield from _check_regions(folder, file.labels(), boxes, generation, metric, progress)
         opened = open_columns(folder / columns)
         yield from (f"{columns}: {fault}" for fault in _check_columns(opened, file, generation, database))
     except (VectorIndexError, OSError) as error:
         yield f"{columns}: {error}"
+
+
+def _check_regions(
+    folder: Path, ids: NDArray[np.int64], boxes: int, generation: Generation, metric: Metric, progress: Progress
+) -> Iterator[str]:
+    """Check the index of regional vectors, which is of the same items."""
+    base, codes = region_files(generation.base)
+    try:
+        file = open_hnsw_file(folder / base, generation.dim)
+    except (VectorIndexError, OSError) as error:
+        yield f"{base}: {error}"
+        return
+    yield from (f"{base}: {fault}" for fault in check_index(file, metric, progress))
+    yield from (f"{codes}: {fault}" for fault in check_codes(folder / codes, file, metric))
+    if not np.array_equal(np.sort(file.labels()), labels_of(np.sort(ids), boxes)):
+        yield f"{base}: its labels are not those of {boxes} boxes in each item"
 
 
 def _check_files(folder: Path, files: dict[str, str], progress: Progress) -> Iterator[str]:
@@ -103,7 +122,8 @@ def check_database(database: Reading, generation: Generation) -> Iterator[str]:
         for number, facts, checksum in database.query("SELECT generation, facts, checksum FROM generations"):
             if checksum_text(str(facts)) != checksum:
                 yield f"what it says of generation {number} has changed"
-        for table in COUNTED:
+        named = [name for (name,) in database.query("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+        for table in (one for one in COUNTED if one in named):  # older catalogues have no regions
             ((there, counted),) = database.query(
                 f"SELECT (SELECT count(*) FROM {table}), (SELECT rows FROM counts WHERE name = '{table}')"
             )
@@ -114,6 +134,8 @@ def check_database(database: Reading, generation: Generation) -> Iterator[str]:
         )
         changed |= _first_changed(database, "SELECT id, checksum, jpeg FROM thumbnails", _checksum_of)
         changed |= _first_changed(database, "SELECT id, checksum, vector FROM vectors", _checksum_of)
+        if "regions" in named:
+            changed |= _first_changed(database, "SELECT id, checksum, vectors FROM regions", _checksum_of)
         if changed:
             yield f"the rows of {len(changed)} items have changed since they were written; the first, item {min(changed)}"
         for what, condition in (

@@ -13,8 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from index.catalogue.base import Base
 from index.catalogue.database import Reading, begin, create_database, open_database, read_meta
 from index.catalogue.files import (
@@ -32,7 +30,8 @@ from index.catalogue.files import (
     write_original,
 )
 from index.catalogue.generation import Generation, read_generation, write_generation
-from index.catalogue.merge import Progress, build_generation, prune
+from index.catalogue.merge import Progress, build_generation, prune, stored_vectors
+from index.catalogue.regions import Box
 from index.catalogue.rows import Entry, delete_items, encode_metadata, ids_of_keys, insert_entry, now, write_metadata
 from index.catalogue.verify import check_database
 from index.errors import CatalogueBusy, CatalogueExists, CatalogueMismatch, CatalogueNotFound, VectorIndexError
@@ -87,6 +86,7 @@ class CatalogueWriter:
             made, ours = read_meta(Reading(database), self.folder), read_meta(Reading(self._connection), self.folder)
             meta, generation = read_generation(Reading(database), self.folder)
             alike = all(made.get(name) == ours[name] for name in ("metric", "labelled", "originals", "reader"))
+            alike &= made.get("regions", []) == ours["regions"]
             alike &= generation.fingerprint == ours["fingerprint"]
             sound = alike and hash_file(self.folder / generation.base) == generation.files.get(generation.base)
             if sound and not any(check_database(Reading(database), generation)):
@@ -96,13 +96,13 @@ class CatalogueWriter:
 
     def _take_over(self, old: Base, database: sqlite3.Connection, files: dict[str, tuple[int, int]]) -> Iterator[str]:
         rows = database.execute(
-            "SELECT id, key, sha256, metadata, added_at, source_size, source_mtime_ns, source, jpeg, vector "
-            "FROM items JOIN thumbnails USING (id) LEFT JOIN vectors USING (id) ORDER BY id"
+            "SELECT id, key, sha256, metadata, added_at, source_size, source_mtime_ns, source, jpeg "
+            "FROM items JOIN thumbnails USING (id) ORDER BY id"
         )
-        for item_id, key, sha256, metadata, added_at, size, mtime, source, thumbnail, blob in rows:
+        for item_id, key, sha256, metadata, added_at, size, mtime, source, thumbnail in rows:
             if files.get(key) == (size, mtime):
-                vector = old.vectors(np.array([item_id]))[0] if blob is None else np.frombuffer(blob, np.float32)
-                entry = Entry(key, vector, {}, sha256, thumbnail, size, mtime, source)
+                vector, regions = stored_vectors(database, old, item_id)
+                entry = Entry(key, vector, {}, sha256, thumbnail, size, mtime, source, regions=regions)
                 insert_entry(self._connection, entry, metadata, added_at)
                 if (original := original_file(self.folder, sha256)).is_file():
                     write_original(self.partial, sha256, original.read_bytes())
@@ -126,7 +126,10 @@ class CatalogueWriter:
         planned = Generation(
             1, base_file(1), 0, 0, 0, "", EXTRACTOR, meta["model"], meta["fingerprint"], meta["dim"], {}
         )
-        self._made = build_generation(self.partial, self._connection, planned, meta["metric"], None, progress)
+        boxes = len(meta["regions"])
+        self._made = build_generation(
+            self.partial, self._connection, planned, meta["metric"], None, progress, boxes=boxes
+        )
 
     def publish(self, report: dict[str, Any]) -> None:
         """Put the finished catalogue, whose index is built, in its place, with the report of how it was built."""
@@ -171,20 +174,21 @@ def start_catalogue(
     metric: Metric = "cosine",
     labelled: bool = False,
     originals: bool = False,
+    regions: tuple[Box, ...] = (),
     reader: int = 0,
     overwrite: bool = False,
 ) -> CatalogueWriter:
     """Begin a catalogue that will be ``folder``, or go on with one that was broken off there.
 
-    ``originals``: whether it keeps the pictures' own files. ``reader`` is the version of what made the entries of the
-    pictures: those of different ones are not mixed.
+    ``originals``: whether it keeps the pictures' own files. ``regions``: the boxes that entries have
+    vectors of. ``reader`` is the version of what made the entries of the pictures: those of different ones are not mixed.
 
     Raises CatalogueExists when ``folder`` is there and may not be overwritten (or is not a catalogue), and
     CatalogueMismatch when the broken-off build used another extractor, metric or labels.
     """
     check_place(folder, overwrite=overwrite)
-    partial = folder.with_name(folder.name + ".partial")
-    connection = _resume(partial, model, fingerprint, dim, metric, labelled, originals, reader)
+    partial, boxes = folder.with_name(folder.name + ".partial"), [list(box) for box in regions]
+    connection = _resume(partial, model, fingerprint, metric, labelled, [reader, FORMAT_VERSION, originals, boxes])
     if connection is None:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -198,6 +202,7 @@ def start_catalogue(
             "ef_construction": EF_CONSTRUCTION,
             "labelled": labelled,
             "originals": originals,
+            "regions": boxes,
             "reader": reader,
             "created_at": now(),
             "id": uuid.uuid4().hex,
@@ -207,9 +212,12 @@ def start_catalogue(
 
 
 def _resume(
-    partial: Path, model: str, fingerprint: str, dim: int, metric: Metric, labelled: bool, originals: bool, reader: int
+    partial: Path, model: str, fingerprint: str, metric: Metric, labelled: bool, kind: list[Any]
 ) -> sqlite3.Connection | None:
-    """Return the database of a broken-off build, ready to go on with, or None where there is nothing to go on with."""
+    """Return the database of a broken-off build, ready to go on with, or None where there is nothing to go on with.
+
+    That of another ``kind`` (reader, format, originals, regions) is none.
+    """
     if not (partial / DATABASE).is_file():
         return None
     try:
@@ -222,8 +230,7 @@ def _resume(
         connection.execute("BEGIN IMMEDIATE").connection.rollback()
         found = read_meta(Reading(connection), partial)
         begun = connection.execute("SELECT count(*) FROM items").fetchone()[0]
-        kind = [found.get(name) for name in ("reader", "format_version", "originals")]
-        if not begun or kind != [reader, FORMAT_VERSION, originals]:
+        if not begun or kind != [found.get(name) for name in ("reader", "format_version", "originals", "regions")]:
             connection.close()  # nothing would be lost by starting over, or it is of an older version
             return None
         if found["metric"] != metric:

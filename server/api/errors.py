@@ -19,7 +19,7 @@ from model import (
     UnsupportedImage,
     WordsUnavailable,
 )
-from search import EmbedderUnavailable, InvalidQuery, ItemNotFound
+from search import EmbedderUnavailable, InvalidQuery, ItemNotFound, RegionsUnavailable
 
 LONGEST_MESSAGE = 400  # characters
 
@@ -109,7 +109,10 @@ WRONG_MEDIA = _kind("wrong_media_type", HTTPStatus.UNSUPPORTED_MEDIA_TYPE, SEE_D
 INVALID_FIELD = _kind("invalid_field", HTTPStatus.UNPROCESSABLE_ENTITY, SEE_DOCS)
 INVALID_QUERY = _kind("invalid_query", HTTPStatus.UNPROCESSABLE_ENTITY, "ask otherwise", InvalidQuery)
 NO_MAP = _kind(
-    "map_unavailable", HTTPStatus.UNPROCESSABLE_ENTITY, "ask with detail 1, if that was not so", MapUnavailable
+    "map_unavailable",
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    "ask with detail 1, if that was not so, or for whole pictures",
+    MapUnavailable,
 )
 UNKNOWN_WORDS = _kind(
     "unknown_words",
@@ -119,6 +122,12 @@ UNKNOWN_WORDS = _kind(
 )
 NO_WORDS = _kind(
     "words_unavailable", HTTPStatus.UNPROCESSABLE_ENTITY, "search by a picture or an item", WordsUnavailable
+)
+NO_REGIONS = _kind(
+    "regions_unavailable",
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    "search whole pictures, or build the catalogue with --regions",
+    RegionsUnavailable,
 )
 INVALID_FILTER = _kind(
     "invalid_filter", HTTPStatus.UNPROCESSABLE_ENTITY, "mend the filter at the place named", InvalidFilter

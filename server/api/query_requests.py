@@ -157,6 +157,11 @@ class ShapingFields(Strict):
         [], description="fields whose values are counted among the k hits"
     )
     classify: FieldName | None = Field(None, description="the field on whose value the k hits vote")
+    parts: Literal["items", "query"] | None = Field(
+        None,
+        description="search for the query among the parts of items, which build --regions makes, or for the parts of the "
+        "query's picture among the items",
+    )
 
     def shaping(self, settings: Settings) -> Shaping:
         """Return what the fields mean. Raises RequestError where they ask for more than is allowed."""
@@ -175,6 +180,7 @@ class ShapingFields(Strict):
             sort=None if self.sort is None else _sorting(self.sort),
             facets=tuple(map(path_of, self.facets)),
             classify=None if self.classify is None else path_of(self.classify),
+            parts=self.parts,
         )
 
 

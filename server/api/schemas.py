@@ -33,6 +33,12 @@ class HitBody(BaseModel):
         description="with fold: the ids of the items that were folded into it, nearest first",
         exclude_if=lambda folded: folded is None,
     )
+    box: list[float] | None = Field(
+        None,
+        description="with parts: where in the item's picture, or in the query's, the part is that was found: "
+        "[x, y, width, height], shares of it",
+        exclude_if=lambda box: box is None,
+    )
 
 
 class GroupBody(BaseModel):
@@ -189,6 +195,7 @@ def _hit(hit: FoundHit) -> HitBody:
         metadata=hit.item.metadata,
         group=None if hit.group is None else GroupBody(**asdict(hit.group)),
         folded=None if hit.folded is None else list(hit.folded),
+        box=None if hit.box is None else list(hit.box),
     )
 
 
