@@ -93,7 +93,7 @@ class Base:
         """Return which items it has, bool [n], and the regional vectors of those, float32 [has, boxes * dim]."""
         assert self.regions
         has = self.columns.rows(ids) >= 0
-        return has, self.regions.vectors(ids[has]).reshape(int(has.sum()), -1)
+        return has, self.regions.vectors(ids[has]).reshape(-1, self.regions.boxes * self.generation.dim)
 
     def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors of items that it has, float32 [n, dim]."""
