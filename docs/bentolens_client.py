@@ -16,14 +16,15 @@ import base64
 import json
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, TypedDict, Unpack
+from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
 
 import httpx
 
 Picture = bytes | str | Path  # its bytes, or where its file is
+Answer = TypeVar("Answer")
 AGAIN = (429, 503)  # statuses after which the same request may be answered
 PLACES = {"results", "embeddings", "items", "exact"}  # one of these is in each answer
 
@@ -38,6 +39,7 @@ class Hit:
     metadata: dict[str, Any]
     group: dict[str, Any] | None = None
     folded: list[int] | None = None
+    box: list[float] | None = None
 
 
 class Hits(list[Hit]):
@@ -83,6 +85,7 @@ class Shape(TypedDict, total=False):
     limit: int
     facets: list[str | list[str]]
     classify: str | list[str]
+    parts: Literal["items", "query"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,13 +154,13 @@ class BentoLens:
         """The pictures of the catalogue that look like each of these, nearest first; a bad one has its error in its place."""
         data = {name: v if isinstance(v, str) else json.dumps(v) for name, v in shape.items() if v is not None}
         answer = self._send("/search", files=_files(pictures), data=data)
-        return [_hits(result) for result in answer["results"]]
+        return _each(answer["results"], _hits)
 
     def query(self, queries: Sequence[Query | Picture | int], **shape: Unpack[Shape]) -> list[Hits | Refused]:
         """The same for items (an int is an id), words, examples, pictures, and URLs, where the service fetches them."""
         given = {name: value for name, value in shape.items() if value is not None}
         answer = self._send("/query", json={"queries": [_query(one) for one in queries], **given})
-        return [_hits(result) for result in answer["results"]]
+        return _each(answer["results"], _hits)
 
     def explain(self, query: Example, item: int, *, detail: int = 1) -> dict[str, Any]:
         """Which parts of a query's picture and of an item's make their score (docs/api.md)."""
@@ -174,14 +177,14 @@ class BentoLens:
         """Items of the catalogue, by their ids or by their keys."""
         body = {"ids": ids, "keys": keys, "thumbnail": thumbnails}
         answer = self._send("/items/get", json={name: value for name, value in body.items() if value is not None})
-        return [_item(one) for one in answer["items"]]
+        return _each(answer["items"], _item)
 
     def add(
         self, pictures: Mapping[str, Picture], metadata: Mapping[str, dict[str, Any]] | None = None
     ) -> list[Added | Refused]:
         """Add pictures by their keys, or replace those that are there; found by every query after this returns."""
         answer = self._add("/items/add", pictures, metadata)
-        return [_added(one) for one in answer["items"]]
+        return _each(answer["items"], lambda one: Added(**one))
 
     def add_later(self, pictures: Mapping[str, Picture], metadata: Mapping[str, dict[str, Any]] | None = None) -> str:
         """Have pictures added by a job, and return its id; it goes on whatever happens to the service."""
@@ -190,19 +193,19 @@ class BentoLens:
     def job(self, job: str) -> Job:
         """How far a job is."""
         told = self._send("/jobs/get", json={"id": job})
-        items = [None if one is None else _added(one) for one in told["items"]]
+        items = [one and _each([one], lambda one: Added(**one))[0] for one in told["items"]]
         return Job(told["id"], told["state"], told["total"], told["added"], told["failed"], items)
 
     def remove(self, keys: Sequence[str]) -> list[int | Refused]:
         """Remove items by their keys; their ids, or why there is none."""
         answer = self._send("/items/remove", json={"keys": list(keys)}, headers=_once())
-        return [_changed(one) for one in answer["items"]]
+        return _each(answer["items"], lambda one: int(one["id"]))
 
     def update(self, metadata: Mapping[str, dict[str, Any]], *, replace: bool = False) -> list[int | Refused]:
         """Change the metadata of items by their keys: fields are set, and removed where they are None."""
         items = [{"key": key, "metadata": fields} for key, fields in metadata.items()]
         answer = self._send("/items/update", json={"items": items, "replace": replace}, headers=_once())
-        return [_changed(one) for one in answer["items"]]
+        return _each(answer["items"], lambda one: int(one["id"]))
 
     def _add(
         self, route: str, pictures: Mapping[str, Picture], metadata: Mapping[str, dict[str, Any]] | None
@@ -251,12 +254,8 @@ def _once() -> dict[str, str]:
     return {"Idempotency-Key": uuid.uuid4().hex}
 
 
-def _added(one: dict[str, Any]) -> Added | Refused:
-    return Refused(**one["error"]) if "error" in one else Added(**one)
-
-
-def _changed(one: dict[str, Any]) -> int | Refused:
-    return Refused(**one["error"]) if "error" in one else int(one["id"])
+def _each(answers: Sequence[Any], make: Callable[[dict[str, Any]], Answer]) -> list[Answer | Refused]:
+    return [Refused(**one["error"]) if "error" in one else make(one) for one in answers]
 
 
 def _read(picture: Picture) -> bytes:
@@ -285,16 +284,12 @@ def _example(one: Example) -> dict[str, Any]:
     return {name: value for name, value in body.items() if value is not None}
 
 
-def _hits(result: dict[str, Any]) -> Hits | Refused:
-    if "error" in result:
-        return Refused(**result["error"])
+def _hits(result: dict[str, Any]) -> Hits:
     hits = Hits(Hit(**hit) for hit in result["hits"])
     hits.total, hits.facets, hits.classify = (result.get(name) for name in ("total", "facets", "classify"))
     return hits
 
 
-def _item(one: dict[str, Any]) -> Item | Refused:
-    if "error" in one:
-        return Refused(**one["error"])
+def _item(one: dict[str, Any]) -> Item:
     jpeg = one["thumbnail"]
     return Item(**one | {"thumbnail": base64.b64decode(jpeg) if jpeg else None})
