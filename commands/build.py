@@ -35,7 +35,12 @@ SHOWN_SKIPS = 10
 @click.command()
 @source_options
 @click.option("--out", required=True, type=UserPath(), help="The catalogue folder to make.")
-@click.option("--model", default="resnet50.tv_in1k", show_default=True, help="Any timm model.")
+@click.option(
+    "--model",
+    default="resnet50.tv_in1k",
+    show_default=True,
+    help="Any timm model, or open_clip:NAME.TAG, or open_clip:FOLDER.",
+)
 @weights_option
 @precision_option
 @fit_option
@@ -90,6 +95,7 @@ def build(
       python cli.py build shards/*.tar s3://bucket/photos --out catalogue
       find ~/Pictures -name '*.heic' | python cli.py build - --out catalogue
       python cli.py build ~/Pictures --out catalogue --model resnet50.tv_in1k --weights resnet50.safetensors
+      python cli.py build ~/Pictures --out catalogue --model open_clip:ViT-B-16-SigLIP.webli
     """
     begun = time.perf_counter()
     settings = checked_settings()
@@ -115,7 +121,7 @@ def build(
                     begun=partial / "extractor",
                 )
             )
-        stderr.print(f"{model} in {extractor.card.precision}: {extractor.card.fidelity}")
+        stderr.print(f"{extractor.card.model} in {extractor.card.precision}: {extractor.card.fidelity}")
         try:
             with Bars(stderr) as bars:
                 report = build_catalogue(

@@ -37,7 +37,7 @@ needs_other_model = needs_other_extractor
 
 @click.command()
 @folder_argument
-@click.option("--model", required=True, help="Any timm model.")
+@click.option("--model", required=True, help="Any timm model, or open_clip:NAME.TAG, or open_clip:FOLDER.")
 @weights_option
 @precision_option
 @fit_option

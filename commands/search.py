@@ -20,6 +20,7 @@ from search import (
     ItemQuery,
     LocalEmbedder,
     LocalMaps,
+    LocalTexts,
     SearchEngine,
     SearchResult,
     TextQuery,
@@ -134,8 +135,9 @@ def search(
         )
         threads = settings.decode_threads
         maps = LocalMaps(catalogue.extractor_folder, card, settings.threads)
+        words = LocalTexts(catalogue.extractor_folder, card, settings.threads)
         engine = SearchEngine(
-            catalogue, card, embedder, ef=settings.ef, limits=limits, decode_threads=threads, maps=maps
+            catalogue, card, embedder, ef=settings.ef, limits=limits, decode_threads=threads, maps=maps, texts=words
         )
         result = asyncio.run(engine.search(inputs, wanted, parsed))
     if as_json:

@@ -1,7 +1,7 @@
 """Bytes to checked RGB pixels to unit vectors: picture reading, timm's preprocessing, and the engines."""
 
 from model.card import ExtractorCard, Fidelity, Precision, read_card
-from model.engines.base import Engine, EngineName, open_engine, open_map_engine
+from model.engines.base import Engine, EngineName, open_engine, open_map_engine, open_text_engine
 from model.errors import (
     DamagedExtractor,
     EngineMissing,
@@ -27,6 +27,7 @@ from model.images import Picture, read_file, read_picture, thumbnail
 from model.limits import Limits, Room
 from model.preprocessing import Preprocessing
 from model.region import Region
+from model.text import TextEngine, read_text_card
 from model.windows import SCALE, WINDOWS, Shown, WindowEncoder, show_windows, window_preprocessing, window_vectors
 from model.words import LONGEST_TEXT, Concept, Vocabulary, read_vocabulary
 
@@ -60,6 +61,7 @@ __all__ = [
     "Region",
     "Room",
     "Shown",
+    "TextEngine",
     "UnknownModel",
     "UnknownWords",
     "UnreadableImage",
@@ -76,10 +78,12 @@ __all__ = [
     "open_engine",
     "open_extractor",
     "open_map_engine",
+    "open_text_engine",
     "open_verified_engine",
     "read_card",
     "read_file",
     "read_picture",
+    "read_text_card",
     "read_vocabulary",
     "show_windows",
     "thumbnail",

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import io
-import logging
 import os
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -17,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from model.card import GRAPH_FILE, WEIGHTS_FILE, ExtractorCard, Precision, Wanted, write_card
+from model.conversion import convert, quiet
 from model.engines.openvino import cpu_has_bf16, open_openvino
 from model.engines.openvino_import import openvino
 from model.engines.torch import TorchEngine, serialise
-from model.errors import FidelityError, NotExportable, WeightsMismatch
+from model.errors import FidelityError, WeightsMismatch
 from model.fidelity import GOLDEN, compare, shortfall, write_golden
 
 COMPARED = 64  # pictures on which an export is held to the reference
@@ -104,10 +101,7 @@ def _drafts(
 def _convert(reference: TorchEngine) -> openvino.Model:
     """Return the network for one picture at a time, with its normalisation."""
     size = (1, *reference.card.preprocessing.size, 3)
-    with _quiet(reference.card.model):
-        from openvino.tools.ovc import convert_model
-
-        return convert_model(reference.graph, example_input=torch.zeros(size, dtype=torch.uint8), input=list(size))
+    return convert(reference.card.model, reference.graph, torch.zeros(size, dtype=torch.uint8))
 
 
 def _finished(card: ExtractorCard, model: openvino.Model) -> openvino.Model:
@@ -119,7 +113,7 @@ def _finished(card: ExtractorCard, model: openvino.Model) -> openvino.Model:
 
 
 def _quantize(name: str, model: openvino.Model, pixels: NDArray[np.uint8]) -> openvino.Model:
-    with _quiet(name):
+    with quiet(name):
         import nncf
 
         pictures = nncf.Dataset(list(pixels[:CALIBRATION]), lambda picture: picture[None])
@@ -143,19 +137,3 @@ def _keep_in_f32(graph: bytes, depthwise: bool, share: float) -> tuple[bytes, in
         ElementTree.SubElement(info, "attribute", name="precise", version="0")
         layer.insert([part.tag for part in layer].index("input"), info)
     return ElementTree.tostring(tree), len(chosen)
-
-
-@contextmanager
-def _quiet(model: str) -> Iterator[None]:
-    """Tracing and quantising warn of what they are meant to do, draw bars on stdout, and raise nearly anything."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise NotExportable(f"{model} cannot be exported to OpenVINO ({reason}); choose another model") from None
-    finally:
-        logging.disable(before)

@@ -96,7 +96,7 @@ def build_extractor(
     """
     try:
         from model.classifier import read_classifier
-        from model.engines.torch import build_reference
+        from model.engines.torch import OPEN_CLIP, build_reference
         from model.export import CALIBRATION, COMPARED, export
     except ImportError as error:
         raise EngineMissing(
@@ -110,11 +110,22 @@ def build_extractor(
         if begun is None or not _take_over(begun, folder, reference.card, precision):
             count = CALIBRATION if precision == "int8" else COMPARED
             export(reference, folder, precision, samples(reference.card, count))
-        if isinstance(words := read_classifier(reference, weights, folder), Vocabulary):
+        if model.startswith(OPEN_CLIP):
+            write_text_network(model, weights, folder, reference.card.dim)
+        elif isinstance(words := read_classifier(reference, weights, folder), Vocabulary):
             write_vocabulary(folder, words)
         del reference  # its weights would be held in memory twice
         opened = open_engine(folder, engine, threads, many=True)
         yield Extractor(folder, opened, WindowEncoder(folder, opened.card, threads, boxes) if boxes else None)
+
+
+def write_text_network(model: str, weights: Path | None, folder: Path, dim: int) -> None:
+    """Write the text network of a model of open_clip into an extractor folder. Raises as build_extractor."""
+    from model.open_clip import create_towers, export_texts, write_config
+
+    towers = create_towers(model, weights)
+    write_config(towers, folder)
+    export_texts(towers, folder, dim)
 
 
 def _take_over(begun: Path, folder: Path, wanted: ExtractorCard, precision: Wanted) -> bool:

@@ -70,7 +70,7 @@ def _pypi_weights() -> dict[str, torch.Tensor]:
 def _from_hub(model: str, options: dict[str, Any]) -> torch.nn.Module:
     if not timm.models.is_model_pretrained(model):
         raise WeightsNotFound(f"timm publishes no weights for {model}; give --weights FILE")
-    if not _hub_answers():
+    if not hub_answers():
         # Without this the hub's client retries for three quarters of a minute before it looks into its own cache.
         huggingface_hub.constants.HF_HUB_OFFLINE = True
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
@@ -83,7 +83,7 @@ def _from_hub(model: str, options: dict[str, Any]) -> torch.nn.Module:
         ) from None
 
 
-def _hub_answers() -> bool:
+def hub_answers() -> bool:
     """Return whether the hub can be reached now, through whatever proxy the environment names."""
     try:
         httpx.head(huggingface_hub.constants.ENDPOINT, timeout=PROBE_SECONDS)

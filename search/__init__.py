@@ -28,6 +28,7 @@ from search.query import (
     Vote,
 )
 from search.shaping import Shaping, Sorting
+from search.texts import LocalTexts, TextEmbedder
 from search.words import mean_of
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "ItemQuery",
     "LocalEmbedder",
     "LocalMaps",
+    "LocalTexts",
     "MapMaker",
     "PictureQuery",
     "QueryInput",
@@ -63,6 +65,7 @@ __all__ = [
     "Shares",
     "Sorting",
     "Term",
+    "TextEmbedder",
     "TextQuery",
     "Vote",
     "compare",

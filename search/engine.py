@@ -28,10 +28,7 @@ from model import (
     ExtractorCard,
     Limits,
     MapUnavailable,
-    UnknownWords,
-    WordsUnavailable,
     read_card,
-    read_vocabulary,
 )
 from search.combine import Part, Query, combine, plain
 from search.embedding_cache import CacheCounts
@@ -58,7 +55,7 @@ from search.query import (
     milliseconds_since,
 )
 from search.shaping import Shaping
-from search.words import WordSearch
+from search.texts import TextEmbedder, TextSearch
 
 MOST_FIELDS = 50  # whose values are counted where none is named
 LARGEST_ID = 2**63 - 1  # SQLite has none beyond it
@@ -84,7 +81,7 @@ class SearchEngine:
 
     ``admission`` is asked before pictures are decoded, ``lookups`` before items are looked up; either may refuse by
     raising. ``on_embed`` is called with how each request's embeddings were had, ``on_result`` with answers. ``maps`` computes
-    the feature maps that the parts of a query's picture are made of.
+    the feature maps that the parts of a query's picture are made of, ``texts`` embeds texts for a model that has both.
     """
 
     def __init__(
@@ -102,13 +99,14 @@ class SearchEngine:
         on_embed: Callable[[CacheCounts], None] | None = None,
         on_result: OnResult | None = None,
         maps: MapMaker | None = None,
+        texts: TextEmbedder | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._card = card
         self._ef = ef
         self._lookups = lookups
         self._on_result = on_result
-        self._words = WordSearch(read_vocabulary(catalogue.extractor_folder, card.dim), card.model)
+        self._texts = TextSearch(catalogue.extractor_folder, card, texts)
         threads = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
         self._pictures = PictureEmbedder(
             embedder,
@@ -248,7 +246,8 @@ class SearchEngine:
         ids = [one.id for one in terms if isinstance(one, ItemQuery)]
         by_id = iter(await asyncio.to_thread(self._look_up, ids) if ids else [])
         texts = [one.text for one in terms if isinstance(one, TextQuery)]
-        by_text = iter(await asyncio.to_thread(self._to_vectors, texts) if texts else [])
+        found = await self._texts.vectors(texts, self._catalogue.snapshot()) if texts else []
+        by_text = iter([one if isinstance(one, Exception) else Part(one) for one in found])
         embeddings, timings = await self._pictures.embed([one for one in terms if isinstance(one, PictureQuery)])
         embedded = iter(embeddings)
         parts: list[Part | Exception] = []
@@ -261,16 +260,6 @@ class SearchEngine:
                     next(by_id) if isinstance(one, ItemQuery) else next(by_text) if isinstance(one, TextQuery) else one
                 )
         return parts, timings
-
-    def _to_vectors(self, texts: Sequence[str]) -> list[Part | Exception]:
-        snapshot = self._catalogue.snapshot()
-        parts: list[Part | Exception] = []
-        for text in texts:
-            try:
-                parts.append(Part(self._words.vector(text, snapshot)))
-            except (UnknownWords, WordsUnavailable) as error:
-                parts.append(error)
-        return parts
 
     def _look_up(self, ids: Sequence[int]) -> list[Part | Exception]:
         vectors = [self._catalogue.vector(one) if 0 <= one <= LARGEST_ID else None for one in ids]

@@ -37,7 +37,7 @@ class WordSearch:
         if self._vocabulary is None:
             raise WordsUnavailable(
                 f"{self._model} cannot be searched by words: it has no classifier of ImageNet's classes; build the catalogue "
-                "with one that has, such as resnet50.tv_in1k or tf_efficientnet_lite0"
+                "with one that has, such as resnet50.tv_in1k, or with one for texts, such as open_clip:ViT-B-32.openai"
             )
         if snapshot.metric != "cosine":
             raise WordsUnavailable(

@@ -95,6 +95,7 @@ def open_all(client: ExtractorClient) -> Opened:
         on_embed=metrics.count_embeddings,
         on_result=RecallMonitor(catalogue.search_exactly, SETTINGS.recall_share).offer,
         maps=embedder,
+        texts=embedder,
     )
     editor = CatalogueEditor(
         catalogue.folder,

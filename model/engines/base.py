@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.card import ExtractorCard, read_card
-from model.errors import EngineMissing
+from model.errors import EngineMissing, WordsUnavailable
 from model.feature_map import MapEngine
+from model.text import TextEngine, read_text_card
 
 EngineName = Literal["openvino", "torch"]
 
@@ -50,6 +51,19 @@ def open_engine(
         raise EngineMissing(
             f"the {name} engine is not installed here ({error}); pip install it, or choose the other with LENS_ENGINE"
         ) from None
+
+
+def open_text_engine(folder: Path, card: ExtractorCard, threads: int | None) -> TextEngine:
+    """Open the text network of the extractor in ``folder``, which has one.
+
+    Raises DamagedExtractor, or FidelityError when it gives other vectors than when it was exported.
+    """
+    from model.engines.openvino_text import OpenVinoTextEngine
+
+    texts = read_text_card(folder, card.dim)
+    if texts is None:
+        raise WordsUnavailable(f"{card.model} has no text network")
+    return OpenVinoTextEngine(folder, texts, threads or os.cpu_count() or 1)
 
 
 def open_map_engine(folder: Path, card: ExtractorCard, threads: int | None, scale: int = 1) -> MapEngine:

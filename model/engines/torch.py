@@ -20,6 +20,7 @@ from model.errors import DamagedExtractor, UnknownModel
 from model.preprocessing import Preprocessing
 from model.weights import create_model
 
+OPEN_CLIP = "open_clip:"  # what the names of its models begin with
 GPU_BATCH = 64  # compiled for one shape: what is less is filled up, what is more is cut
 
 
@@ -86,21 +87,19 @@ def _half(graph: Graph) -> torch.nn.Module:
 def build_reference(
     model: str, weights: Path | None = None, *, normalized: bool = True, pad: bool = False
 ) -> TorchEngine:
-    """Make the reference of a timm model, with weights from a file or from where timm publishes them.
+    """Make the reference of a model of timm or open_clip, with weights from a file or from where timm publishes them.
 
     ``pad``: it sees whole pictures, padded to its square, and not the middle of each. Raises
     UnknownModel, WeightsNotFound or WeightsMismatch.
     """
-    network = create_model(model, weights)
-    seen = timm.data.resolve_data_config({}, model=network)
-    preprocessing = Preprocessing(
-        size=tuple(seen["input_size"][1:]),
-        interpolation=seen["interpolation"],
-        crop_pct=seen["crop_pct"],
-        crop_mode=seen["crop_mode"],
-        mean=tuple(seen["mean"]),
-        std=tuple(seen["std"]),
-    )
+    if model.startswith(OPEN_CLIP):
+        from model.open_clip import create_towers  # which not everyone who builds has
+
+        towers = create_towers(model, weights)
+        model, network, preprocessing = towers.name, towers.pictures, towers.preprocessing()
+    else:
+        network = create_model(model, weights)
+        preprocessing = _preprocessing_of(network)
     card = ExtractorCard(
         model=model,
         dim=_embedding_length(model, network, preprocessing.size),
@@ -123,9 +122,26 @@ def open_torch(folder: Path, card: ExtractorCard) -> TorchEngine:
             f"{path} is not the file that the catalogue was built with "
             f"(SHA-256 {found[:12]} in place of {card.weights_sha256[:12]}); build the catalogue again"
         )
-    network = timm.create_model(card.model, pretrained=False, num_classes=0)
+    if card.model.startswith(OPEN_CLIP):
+        from model.open_clip import create_towers
+
+        network = create_towers(f"{OPEN_CLIP}{folder}", load=False).pictures
+    else:
+        network = timm.create_model(card.model, pretrained=False, num_classes=0)
     network.load_state_dict(safetensors.torch.load(data))
     return TorchEngine(network, card, fast=True)
+
+
+def _preprocessing_of(network: torch.nn.Module) -> Preprocessing:
+    seen = timm.data.resolve_data_config({}, model=network)
+    return Preprocessing(
+        size=tuple(seen["input_size"][1:]),
+        interpolation=seen["interpolation"],
+        crop_pct=seen["crop_pct"],
+        crop_mode=seen["crop_mode"],
+        mean=tuple(seen["mean"]),
+        std=tuple(seen["std"]),
+    )
 
 
 @torch.inference_mode()

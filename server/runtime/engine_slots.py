@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from index import VectorIndexError, current_extractor, slot_of
-from model import Engine, MapEngine, ModelError, open_map_engine
+from model import Engine, MapEngine, ModelError, TextEngine, open_map_engine, open_text_engine
 
 LOOK_SECONDS = 1.0  # between looks at which extractor the catalogue has
 
@@ -35,6 +35,7 @@ class EngineSlots:
         self._open_engine = open_engine
         self._engines: dict[int, tuple[str, Engine]] = {}
         self._maps: dict[tuple[str, int], MapEngine] = {}
+        self._texts: tuple[str, TextEngine] | None = None
         self._threads = threads
         self._lock = threading.Lock()
         self._looked = time.monotonic()
@@ -62,6 +63,18 @@ class EngineSlots:
                 self._maps = {kept: one for kept, one in self._maps.items() if kept[0] == name}
                 self._maps[name, scale] = open_map_engine(self._folder / name, card, self._threads, scale)
             return self._maps[name, scale]
+
+    def get_texts(self, slot: int) -> TextEngine:
+        """Return what embeds texts by the extractor of a slot, opened when it is first asked for.
+
+        Raises ModelError or KeyError.
+        """
+        card = self.get(slot).card
+        with self._lock:
+            name = self._engines[slot][0]
+            if self._texts is None or self._texts[0] != name:
+                self._texts = name, open_text_engine(self._folder / name, card, self._threads)
+            return self._texts[1]
 
     def prepare(self) -> None:
         """Open the engine of the extractor that the catalogue has now, unless it is open. Raises ModelError."""

@@ -138,6 +138,17 @@ class Extractor:
         """Return the feature map of one picture, uint8 [height, width, 3]: float32 [rows, columns, dim]."""
         return self._map_engine(slot, scale).compute(pixels).features
 
+    @bentoml.api
+    def embed_texts(self, texts: list[str], slot: int) -> np.ndarray:
+        """Embed texts by the text network of a slot's extractor, which has one: float32 [n, dim]."""
+        if self._fault:
+            raise ServiceUnavailable(self._fault)
+        try:
+            return self._slots.get_texts(slot).embed(texts)
+        except (ModelError, KeyError) as error:
+            log.error("texts cannot be embedded: %s", error)
+            raise ServiceUnavailable(f"the text network of the catalogue's model cannot be opened ({error})") from None
+
     def _map_engine(self, slot: int, scale: int) -> MapEngine:
         if self._fault:
             raise ServiceUnavailable(self._fault)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,15 @@ class ExtractorClient:
         except (TimeoutError, aiohttp.ClientError, BentoMLException) as error:
             raise EmbedderUnavailable("the feature extractor did not answer") from error
         return FeatureMap(found, kind == "exact")
+
+    async def texts(self, texts: Sequence[str], slot: int) -> NDArray[np.float32]:
+        """Embed texts: float32 [n, dim]. Raises EmbedderUnavailable."""
+        import aiohttp
+
+        try:
+            return np.asarray((await self._attempt(lambda: self._call.embed_texts(list(texts), slot)))[0], np.float32)
+        except (TimeoutError, aiohttp.ClientError, BentoMLException) as error:
+            raise EmbedderUnavailable("the text network did not answer; the log says why") from error
 
     async def prepare(self) -> str | None:
         """Have the Extractor open the extractor that the catalogue has now; return why it cannot, or None."""
@@ -129,6 +138,10 @@ class ModelEmbedder:
     async def feature_map(self, pixels: NDArray[np.uint8], scale: int) -> FeatureMap:
         """Return the feature map of one picture, uint8 [height, width, 3]. Raises MapUnavailable or EmbedderUnavailable."""
         return await self._client.feature_map(pixels, self._slot, scale)
+
+    async def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the vectors of texts, float32 [n, dim], of unit length. Raises EmbedderUnavailable."""
+        return await self._client.texts(texts, self._slot)
 
 
 def _observe(seconds: float, rows: NDArray[np.void]) -> None:
