@@ -44,12 +44,13 @@ MODES: dict[str, Literal["center", "squash", "border"]] = {
 
 @dataclass(frozen=True, slots=True)
 class Towers:
-    """A model's two networks; ``config`` is what open_clip makes them by, ``folder`` where its files are."""
+    """A model's two networks; ``config`` is what open_clip makes them by, ``tokenizer`` the files of its tokeniser,
+    but for CLIP's own."""
 
     name: str
     model: Any
     config: dict[str, Any]
-    folder: Path | None
+    tokenizer: tuple[Path, Path] | None = None
 
     @property
     def pictures(self) -> torch.nn.Module:
@@ -79,7 +80,8 @@ def create_towers(model: str, weights: Path | None = None, *, load: bool = True)
     if (folder / CONFIG_FILE).is_file():
         config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))["model_cfg"]
         network = _create(model, f"local-dir:{folder}", None, weights=weights, load=load)
-        return Towers(f"{PREFIX}{folder.resolve().name}", network, config, folder)
+        tokenizer = _find_tokenizer(config, folder) if load else None
+        return Towers(f"{PREFIX}{folder.resolve().name}", network, config, tokenizer)
     architecture, _, tag = name.partition(".")
     config = open_clip.get_model_config(architecture)
     if config is None:
@@ -97,7 +99,8 @@ def create_towers(model: str, weights: Path | None = None, *, load: bool = True)
     if load and weights is None and not hub_answers():
         huggingface_hub.constants.HF_HUB_OFFLINE = True  # else its client retries before it looks into its own cache
     network = _create(model, architecture, tag or None, weights=weights, load=load)
-    return Towers(model, network, config, weights.parent if weights else None)
+    tokenizer = _find_tokenizer(config, weights.parent if weights else None) if load else None
+    return Towers(model, network, config, tokenizer)
 
 
 def _create(model: str, name: str, tag: str | None, *, weights: Path | None, load: bool) -> Any:
@@ -140,7 +143,7 @@ def export_texts(towers: Towers, folder: Path, dim: int) -> None:
     cleaning: Cleaning = text.get("tokenizer_kwargs", {}).get(
         "clean", "whitespace" if "hf_tokenizer_name" in text else "lower"
     )
-    pad = _write_tokenizer(towers, text, folder)
+    pad = _write_tokenizer(towers, folder)
     towers.model.visual = None  # or it would be in memory, and in the trace
     network = _Texts(towers.model).eval()
     graph = convert(towers.name, network, torch.zeros((1, context), dtype=torch.int64))
@@ -161,13 +164,12 @@ def write_config(towers: Towers, folder: Path) -> None:
     (folder / CONFIG_FILE).write_text(json.dumps({"model_cfg": towers.config, "preprocess_cfg": seen}, indent=2) + "\n")
 
 
-def _write_tokenizer(towers: Towers, text: dict[str, Any], folder: Path) -> int:
+def _write_tokenizer(towers: Towers, folder: Path) -> int:
     """Write tokenizer.json, and return the token that fills up."""
-    repository = text.get("hf_tokenizer_name")
-    if repository is None:
+    if towers.tokenizer is None:
         clip_tokenizer().save(str(folder / TOKENIZER_FILE))
         return 0
-    path, about = (_tokenizer_file(towers, repository, name) for name in (TOKENIZER_FILE, "tokenizer_config.json"))
+    path, about = towers.tokenizer
     shutil.copyfile(path, folder / TOKENIZER_FILE)
     padding = json.loads(about.read_text(encoding="utf-8")).get("pad_token")
     token = padding["content"] if isinstance(padding, dict) else padding
@@ -175,16 +177,24 @@ def _write_tokenizer(towers: Towers, text: dict[str, Any], folder: Path) -> int:
     return 0 if found is None else int(found)
 
 
-def _tokenizer_file(towers: Towers, repository: str, name: str) -> Path:
-    if towers.folder is not None and (towers.folder / name).is_file():
-        return towers.folder / name
-    try:
-        return Path(huggingface_hub.hf_hub_download(repository, name))
-    except Exception as error:
-        place = towers.folder or "a folder with the model's files"
-        raise WeightsNotFound(
-            f"{name} of {repository} could not be fetched ({type(error).__name__}); put it into {place}"
-        ) from None
+def _find_tokenizer(config: dict[str, Any], folder: Path | None) -> tuple[Path, Path] | None:
+    """Return the files of a model's tokeniser, in ``folder`` or fetched, or None for CLIP's own. Raises WeightsNotFound."""
+    repository = config["text_cfg"].get("hf_tokenizer_name")
+    if repository is None:
+        return None
+
+    def find(name: str) -> Path:
+        if folder is not None and (folder / name).is_file():
+            return folder / name
+        try:
+            return Path(huggingface_hub.hf_hub_download(repository, name))
+        except Exception as error:
+            place = folder or "the folder of the weights"
+            raise WeightsNotFound(
+                f"{name} of {repository} could not be fetched ({type(error).__name__}); put it into {place}"
+            ) from None
+
+    return find(TOKENIZER_FILE), find("tokenizer_config.json")
 
 
 def clip_tokenizer() -> Tokenizer:

@@ -19,10 +19,12 @@ from model import (
     DamagedExtractor,
     Extractor,
     FidelityError,
+    MapUnavailable,
     ModelError,
     UnknownModel,
     WeightsMismatch,
     WeightsNotFound,
+    WindowEncoder,
     build_extractor,
     open_engine,
     open_text_engine,
@@ -98,6 +100,13 @@ def test_the_torch_engine_opens_it(built: Extractor) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (2, *built.card.preprocessing.size, 3), dtype=np.uint8)
     there = open_engine(built.folder, "torch").embed(pixels)
     assert np.einsum("nd,nd->n", there, built.embed(pixels)).min() > 0.999
+
+
+def test_boxes_need_a_mean_of_a_feature_map(built: Extractor, family: str) -> None:
+    if family == "mobileclip":
+        pytest.skip("it has one")
+    with pytest.raises(MapUnavailable):
+        WindowEncoder(built.folder, built.card)
 
 
 def test_texts_need_no_torch(built: Extractor) -> None:
