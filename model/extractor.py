@@ -96,8 +96,9 @@ def build_extractor(
     """
     try:
         from model.classifier import read_classifier
-        from model.engines.torch import OPEN_CLIP, build_reference
+        from model.engines.torch import build_reference
         from model.export import CALIBRATION, COMPARED, export
+        from model.weights import OPEN_CLIP
     except ImportError as error:
         raise EngineMissing(
             f"making an extractor needs torch and timm ({error}); do it where make setup has run"

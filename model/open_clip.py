@@ -25,11 +25,11 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 from model.conversion import convert
 from model.engines.openvino_import import openvino
 from model.engines.openvino_text import OpenVinoTextEngine
-from model.engines.torch import OPEN_CLIP as PREFIX
 from model.errors import FidelityError, UnknownModel, WeightsMismatch, WeightsNotFound
 from model.preprocessing import Preprocessing
 from model.text import TEXT_GRAPH_FILE, TOKENIZER_FILE, Cleaning, TextCard, TextEncoder, write_text_card
-from model.weights import hub_answers
+from model.weights import OPEN_CLIP as PREFIX
+from model.weights import stay_offline_without_hub
 
 CONFIG_FILE = "open_clip_config.json"
 # open_clip's own pattern, with its two special tokens left out: nobody's query is to be cut by what it says.
@@ -96,8 +96,8 @@ def create_towers(model: str, weights: Path | None = None, *, load: bool = True)
     if load and weights is None and not tag:
         named = ", ".join(f"{PREFIX}{architecture}.{one}" for one in tags) or "another model"
         raise WeightsNotFound(f"{model} names no weights; give --weights FILE, or {named}")
-    if load and weights is None and not hub_answers():
-        huggingface_hub.constants.HF_HUB_OFFLINE = True  # else its client retries before it looks into its own cache
+    if load and weights is None:
+        stay_offline_without_hub()
     network = _create(model, architecture, tag or None, weights=weights, load=load)
     tokenizer = _find_tokenizer(config, weights.parent if weights else None) if load else None
     return Towers(model, network, config, tokenizer)
@@ -186,6 +186,7 @@ def _find_tokenizer(config: dict[str, Any], folder: Path | None) -> tuple[Path, 
     def find(name: str) -> Path:
         if folder is not None and (folder / name).is_file():
             return folder / name
+        stay_offline_without_hub()
         try:
             return Path(huggingface_hub.hf_hub_download(repository, name))
         except Exception as error:

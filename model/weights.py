@@ -18,6 +18,7 @@ from model.errors import UnknownModel, WeightsMismatch, WeightsNotFound
 # plain ``efficientnet_lite0`` takes the same tensors and computes something else.
 PYPI_MODEL = "tf_efficientnet_lite0"
 PROBE_SECONDS = 5
+OPEN_CLIP = "open_clip:"  # what the names of its models begin with
 
 
 def create_model(model: str, weights: Path | None, *, classifier: bool = False) -> torch.nn.Module:
@@ -70,9 +71,7 @@ def _pypi_weights() -> dict[str, torch.Tensor]:
 def _from_hub(model: str, options: dict[str, Any]) -> torch.nn.Module:
     if not timm.models.is_model_pretrained(model):
         raise WeightsNotFound(f"timm publishes no weights for {model}; give --weights FILE")
-    if not hub_answers():
-        # Without this the hub's client retries for three quarters of a minute before it looks into its own cache.
-        huggingface_hub.constants.HF_HUB_OFFLINE = True
+    stay_offline_without_hub()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         return timm.create_model(model, pretrained=True, **options)
@@ -83,10 +82,12 @@ def _from_hub(model: str, options: dict[str, Any]) -> torch.nn.Module:
         ) from None
 
 
-def hub_answers() -> bool:
-    """Return whether the hub can be reached now, through whatever proxy the environment names."""
+def stay_offline_without_hub() -> None:
+    """Have the hub's client look into its own cache alone where the hub, through whatever proxy, cannot be reached now.
+
+    It would retry for three quarters of a minute before it does.
+    """
     try:
         httpx.head(huggingface_hub.constants.ENDPOINT, timeout=PROBE_SECONDS)
     except httpx.HTTPError:
-        return False
-    return True
+        huggingface_hub.constants.HF_HUB_OFFLINE = True

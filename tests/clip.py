@@ -19,12 +19,12 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "text_cfg": {"context_length": 77, **TEXT},
     },
     "siglip": {
-        "embed_dim": 192,
+        "embed_dim": 64,
         "custom_text": True,
         "init_logit_bias": -10,
         "vision_cfg": {
-            "image_size": 224,
-            "timm_model_name": "vit_tiny_patch16_224",
+            "image_size": 160,
+            "timm_model_name": "test_vit",
             "timm_model_pretrained": False,
             "timm_pool": "map",
             "timm_proj": "none",
@@ -44,8 +44,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "embed_dim": 64,
         "custom_text": True,
         "vision_cfg": {
-            "image_size": 64,
-            "timm_model_name": "fastvit_t8",
+            "image_size": 160,
+            "timm_model_name": "test_convnext",
             "timm_model_pretrained": False,
             "timm_pool": "avg",
             "timm_proj": None,

@@ -36,6 +36,8 @@ MAY_IMPORT_HEAVY = {
         "model/weights.py",
         "model/export.py",
         "model/classifier.py",
+        "model/conversion.py",
+        "model/open_clip.py",
         "model/engines/openvino_import.py",
     ),
     *("demo/page.py", "demo/gradio_patches.py"),

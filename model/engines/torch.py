@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from model.card import WEIGHTS_FILE, ExtractorCard
 from model.errors import DamagedExtractor, UnknownModel
 from model.preprocessing import Preprocessing
-from model.weights import create_model
+from model.weights import OPEN_CLIP, create_model
 
-OPEN_CLIP = "open_clip:"  # what the names of its models begin with
 GPU_BATCH = 64  # compiled for one shape: what is less is filled up, what is more is cut
 
 

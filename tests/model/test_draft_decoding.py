@@ -35,6 +35,7 @@ def large(photos: list[Path]) -> list[bytes]:
     return [jpeg(image) for image in singles]
 
 
+@pytest.mark.soak
 def test_a_draft_gives_the_embedding_of_the_whole(
     large: list[bytes], photos: list[Path], reference: TorchEngine
 ) -> None:

@@ -46,7 +46,7 @@ TEXTS = [
 ]
 
 
-@pytest.fixture(scope="module", params=["clip", "siglip", pytest.param("mobileclip", marks=pytest.mark.soak)])
+@pytest.fixture(scope="module", params=FAMILIES)
 def family(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
