@@ -30,7 +30,7 @@ def commands_of(page: str) -> list[str]:
 
 
 # Each command once, in the order in which a reader meets it: some need what earlier ones have made.
-RUN = ("README.md", "docs/api.md", "docs/filters.md", "docs/cli.md")
+RUN = ("README.md", "docs/api.md", "docs/filters.md", "docs/cli.md", "docs/guide.md")
 COMMANDS = list(dict.fromkeys(command for page in RUN for command in commands_of(page)))
 
 DOCKER_RUN = (
