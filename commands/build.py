@@ -122,6 +122,8 @@ def build(
                 )
             )
         stderr.print(f"{extractor.card.model} in {extractor.card.precision}: {extractor.card.fidelity}")
+        if extractor.wordless:
+            stderr.print(f"it cannot be searched by words: {escaped(extractor.wordless)}")
         try:
             with Bars(stderr) as bars:
                 report = build_catalogue(

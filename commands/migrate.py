@@ -91,6 +91,8 @@ def migrate(
                 )
             )
         stderr.print(f"{model} in {extractor.card.precision}: {extractor.card.fidelity}")
+        if extractor.wordless:
+            stderr.print(f"it cannot be searched by words: {escaped(extractor.wordless)}")
         with Bars(stderr) as bars:
             report = migrate_catalogue(
                 *(folder, extractor, before),

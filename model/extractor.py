@@ -29,11 +29,15 @@ class Samples(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Extractor:
-    """An extractor folder, and the engine that runs it; ``windows`` makes the vectors of boxes, where these are wanted."""
+    """An extractor folder, and the engine that runs it; ``windows`` makes the vectors of boxes, where these are wanted.
+
+    ``wordless``: why pictures embedded by it cannot be searched by words, where that was found out.
+    """
 
     folder: Path
     engine: Engine
     windows: WindowEncoder | None = None
+    wordless: str | None = None
 
     @property
     def card(self) -> ExtractorCard:
@@ -111,13 +115,17 @@ def build_extractor(
         if begun is None or not _take_over(begun, folder, reference.card, precision):
             count = CALIBRATION if precision == "int8" else COMPARED
             export(reference, folder, precision, samples(reference.card, count))
+        wordless = None
         if model.startswith(OPEN_CLIP):
             write_text_network(model, weights, folder, reference.card.dim)
         elif isinstance(words := read_classifier(reference, weights, folder), Vocabulary):
             write_vocabulary(folder, words)
+        else:
+            wordless = words
         del reference  # its weights would be held in memory twice
         opened = open_engine(folder, engine, threads, many=True)
-        yield Extractor(folder, opened, WindowEncoder(folder, opened.card, threads, boxes) if boxes else None)
+        windows = WindowEncoder(folder, opened.card, threads, boxes) if boxes else None
+        yield Extractor(folder, opened, windows, wordless)
 
 
 def write_text_network(model: str, weights: Path | None, folder: Path, dim: int) -> None:

@@ -15,7 +15,7 @@ from search.engine import SearchEngine
 from search.errors import InvalidQuery, ItemNotFound
 from search.explain import Explanation, Shares, Source, shares_of
 from search.parts import MapMaker
-from search.query import ItemQuery, PictureQuery, Term
+from search.query import Admission, ItemQuery, PictureQuery, Term, TextQuery, Unlimited
 from search.words import mean_of
 
 Vector = NDArray[np.float32]
@@ -37,7 +37,10 @@ class LocalMaps:
 
 
 class Explainer:
-    """Explains the answers of a search engine over ``catalogue``; ``maps`` computes feature maps."""
+    """Explains the answers of a search engine over ``catalogue``; ``maps`` computes feature maps.
+
+    ``admission`` is asked before pictures are decoded; it may refuse by raising.
+    """
 
     def __init__(
         self,
@@ -46,18 +49,20 @@ class Explainer:
         card: ExtractorCard,
         maps: MapMaker,
         limits: Limits = Limits(),
+        admission: Admission = Unlimited(),
     ) -> None:
         self._engine = engine
         self._catalogue = catalogue
         self._card = card
         self._maps = maps
         self._limits = limits
+        self._admission = admission
 
     async def explain(self, query: Term, item: int, scale: int = 1) -> Explanation:
         """Explain why an item is a hit of a query; ``scale`` 2 looks at each picture at twice the edge, for a finer map.
 
         Raises what is wrong with the query, ItemNotFound, InvalidQuery (the metric is not cosine), MapUnavailable,
-        EmbedderUnavailable.
+        EmbedderUnavailable, and what the admission refuses with.
         """
         if (metric := self._catalogue.info.metric) != "cosine":
             raise InvalidQuery(f"a score of the metric {metric} has no parts that sum to it; one of cosine has")
@@ -66,8 +71,11 @@ class Explainer:
         if hit is None:
             raise ItemNotFound(item)
         mean = await asyncio.to_thread(mean_of, self._catalogue.index)
-        of_query, exact = await self._of(query, hit, mean, scale)
-        of_hit, also = await self._of(ItemQuery(item), vector, mean, scale)
+        cost = scale**2 * (1 if isinstance(query, TextQuery) else 2)  # in pictures to be embedded
+        with self._admission.admit(cost) as admitted:
+            of_query, exact = await self._of(query, hit, mean, scale)
+            of_hit, also = await self._of(ItemQuery(item), vector, mean, scale)
+            admitted.finished = cost
         assert of_hit
         score = float(np.clip(vector.astype(np.float64) @ hit, -1, 1))
         return Explanation(score, exact and also, of_query, of_hit)

@@ -34,6 +34,7 @@ from search.errors import InvalidQuery, ItemNotFound, RegionsUnavailable
 from search.query import Admission, ItemQuery, PictureQuery, QueryInput
 
 Vectors = NDArray[np.float32]
+COST = SCALE**2  # what a map takes the network, in pictures to be embedded
 
 
 class MapMaker(Protocol):
@@ -88,11 +89,12 @@ class PartSearch:
         Raises MapUnavailable, EmbedderUnavailable, and what the admission refuses with.
         """
         queries: list[Query | Exception] = []
-        with self._admission.admit(sum(isinstance(one, PictureQuery) for one in inputs)) as admitted:
+        pictures = sum(isinstance(one, PictureQuery) for one in inputs)
+        with self._admission.admit(COST * pictures) as admitted:
             for one in inputs:  # the network takes one map at a time
                 if isinstance(one, PictureQuery):
                     queries.append(await self._of_picture(one))
-                    admitted.finished += isinstance(queries[-1], Query)
+                    admitted.finished += COST * isinstance(queries[-1], Query)
                 elif isinstance(one, ItemQuery):
                     queries.append(_of_item(one.id, snapshot))
                 elif isinstance(one, Exception):

@@ -108,7 +108,7 @@ def open_all(client: ExtractorClient) -> Opened:
         admission=admission,
         merge_items=SETTINGS.merge_items,
     )
-    return Opened(engine, editor, Explainer(engine, catalogue, card, embedder, limits))
+    return Opened(engine, editor, Explainer(engine, catalogue, card, embedder, limits, admission))
 
 
 class EngineOpener:

@@ -10,7 +10,7 @@ import timm
 import torch
 from timm.data import ImageNetInfo
 
-from model import Extractor, UnknownWords, Vocabulary, read_vocabulary
+from model import Extractor, UnknownWords, Vocabulary, build_extractor, read_vocabulary
 from model.classifier import read_classifier
 from model.engines.torch import TorchEngine, build_reference
 from model.errors import DamagedExtractor
@@ -145,6 +145,13 @@ def test_weights_without_a_classifier_have_no_words(tmp_path: Path) -> None:
     torch.save(network.state_dict(), tmp_path / "weights.pth")
     reference = build_reference("resnet18", tmp_path / "weights.pth")
     assert "have no classifier" in str(read_classifier(reference, tmp_path / "weights.pth", tmp_path))
+
+    def samples(card: object, count: int) -> np.ndarray:
+        return np.random.default_rng(0).integers(0, 256, (4, 224, 224, 3), dtype=np.uint8)
+
+    with build_extractor("resnet18", tmp_path / "weights.pth", samples, precision="f32") as extractor:
+        assert "have no classifier" in str(extractor.wordless)
+        assert read_vocabulary(extractor.folder, 512) is None
 
 
 def test_damaged_words_are_named(extractor: Extractor, tmp_path: Path) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +17,21 @@ from PIL import Image
 from index import Catalogue
 from model import MapUnavailable, build_extractor, open_engine, open_map_engine, read_card, read_picture
 from model.fidelity import read_golden
-from search import contrast_of, mean_of, parts_of
+from search import (
+    Admitted,
+    Explainer,
+    ItemQuery,
+    LocalEmbedder,
+    LocalMaps,
+    PictureQuery,
+    SearchEngine,
+    Shaping,
+    TextQuery,
+    contrast_of,
+    mean_of,
+    open_catalogue_with_extractor,
+    parts_of,
+)
 from tests.search.test_regions import TRIALS, choose_objects, paste
 
 EXACT, ROUGH = True, False
@@ -100,3 +118,48 @@ def test_the_view_is_what_the_network_sees(stamps: Catalogue) -> None:
             left, top, wide, tall = one.view(width, height)
             assert left + (columns.mean() + 0.5) / 224 * wide == pytest.approx((width / 2 + 10) / width, abs=0.01)
             assert top + (rows.mean() + 0.5) / 224 * tall == pytest.approx((height / 2 + 10) / height, abs=0.01)
+
+
+class Counted:
+    """An admission that counts what it lets in and what was finished, and refuses where it is told to."""
+
+    def __init__(self, *, refuses: bool = False) -> None:
+        self.let_in, self.finished, self.refuses = 0, 0, refuses
+
+    @contextmanager
+    def admit(self, count: int) -> Iterator[Admitted]:
+        """Let work in, or raise."""
+        if self.refuses:
+            raise RuntimeError("refused")
+        self.let_in += count
+        admitted = Admitted()
+        yield admitted
+        self.finished += admitted.finished
+
+    def reset(self) -> None:
+        """Forget nothing."""
+
+
+def test_maps_are_admitted_for_what_they_cost(catalogue: Path, photos: list[Path]) -> None:
+    """A map at twice the edge takes the network as long as four pictures."""
+    opened, card = open_catalogue_with_extractor(catalogue)
+    maps, data = LocalMaps(opened.extractor_folder, card, 2), photos[0].read_bytes()
+    admission = Counted()
+    embedder = LocalEmbedder(lambda: open_engine(opened.extractor_folder))
+    engine = SearchEngine(opened, card, embedder, admission=admission, maps=maps)
+    explainer = Explainer(engine, opened, card, maps, admission=admission)
+    pictures, parts = [PictureQuery(data), PictureQuery(b"none")], Shaping(3, parts="query")
+
+    def counts(work: Coroutine[Any, Any, object]) -> tuple[int, int]:
+        admission.let_in = admission.finished = 0
+        asyncio.run(work)
+        return admission.let_in, admission.finished
+
+    assert counts(engine.search(pictures, parts)) == (8, 4)
+    assert counts(explainer.explain(ItemQuery(1), 2)) == (2, 2)
+    assert counts(explainer.explain(TextQuery("dog"), 2, 2)) == (4, 4)
+    admission.refuses = True
+    for work in (engine.search(pictures, parts), explainer.explain(ItemQuery(1), 2)):
+        with pytest.raises(RuntimeError, match="refused"):
+            asyncio.run(work)
+    opened.close()
