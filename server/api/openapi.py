@@ -25,20 +25,18 @@ DESCRIPTION = (
     '{"error": {"code", "message", "hint"}}; codes are stable, messages are not. Where several things are asked for, one '
     "that could not be answered has its error in its place; where one is, its error is also the status."
 )
-BODIES = (  # parts of answers
-    *(
-        "FoundBody",
-        "HitBody",
-        "GroupBody",
-        "VoteBody",
-        "ItemBody",
-        "AddedBody",
-        "ChangedBody",
-        "FacetBody",
-        "FacetValue",
-        "SharesBody",
-    ),
-)
+BODIES = {  # parts of answers
+    "FoundBody",
+    "HitBody",
+    "GroupBody",
+    "VoteBody",
+    "ItemBody",
+    "AddedBody",
+    "ChangedBody",
+    "FacetBody",
+    "FacetValue",
+    "SharesBody",
+}
 BOUNDED = ("k", "offset", "limit")  # what LENS_MAX_K bounds
 REFERENCE = "#/components/schemas/{model}"
 KEYS = {

@@ -134,16 +134,23 @@ def test_two_positive_examples_and_a_negative_one_beat_either_alone(engine: Sear
         both = CombinedQuery((Example(ItemQuery(one)), Example(ItemQuery(other))))
         wrong = [hit for hit in ids(engine, both, 20) if kind[hit] != chosen]
         if wrong:
-            query = CombinedQuery(both.positive, (Example(ItemQuery(wrong[0])),))
+            with_negative, all_the_way = (
+                CombinedQuery(both.positive, (Example(ItemQuery(wrong[0]), weight),)) for weight in (1.0, 4.0)
+            )
             examples = {one, other, wrong[0]}
             found = [
                 [hit for hit in ids(engine, asked, 8) if hit not in examples][:5]
-                for asked in (query, ItemQuery(one), ItemQuery(other))
+                for asked in (with_negative, all_the_way, both, ItemQuery(one), ItemQuery(other))
             ]
             scores.append([sum(kind[hit] == chosen for hit in hits) / 5 for hits in found])
-    combined, *single = np.mean(scores, axis=0)
-    print(f"P@5 by two positive and one negative {combined:.3f}, by one positive {single[0]:.3f} and {single[1]:.3f}")
+    combined, far, without, *single = np.mean(scores, axis=0)
+    print(
+        f"P@5 by two positive and one negative {combined:.3f}, with weight 4 {far:.3f}, without it {without:.3f}, "
+        f"by one positive {single[0]:.3f} and {single[1]:.3f}"
+    )
     assert combined > max(single) + 0.05
+    assert combined >= without - 0.01
+    assert combined > far
 
 
 def ids(engine: SearchEngine, query: QueryInput, k: int) -> list[int]:
