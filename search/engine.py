@@ -34,7 +34,7 @@ from search.combine import Part, Query, combine, plain
 from search.embedding_cache import CacheCounts
 from search.errors import ItemNotFound
 from search.finder import Finder, Lookup
-from search.parts import BoxEmbedder, MapMaker, PartSearch, check_regions
+from search.parts import BoxEmbedder, MapMaker, PartSearch, check_regions, shown_whole
 from search.picture_embedder import PictureEmbedder
 from search.query import (
     Admission,
@@ -129,6 +129,7 @@ class SearchEngine:
         """
         if shaping.parts == "items":
             check_regions(self._catalogue.snapshot())
+            inputs = [shown_whole(one) for one in inputs]
         begun = time.perf_counter()
         allowed = None if where is None else await asyncio.to_thread(self._catalogue.allow, where)
         filtered = {} if where is None else {"filter": milliseconds_since(begun)}

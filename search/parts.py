@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -23,6 +24,7 @@ from model import (
     ImageError,
     Limits,
     MapUnavailable,
+    Region,
     Shown,
     read_picture,
     show_windows,
@@ -31,9 +33,10 @@ from model import (
 )
 from search.combine import Query
 from search.errors import InvalidQuery, ItemNotFound, RegionsUnavailable
-from search.query import Admission, ItemQuery, PictureQuery, QueryInput
+from search.query import Admission, CombinedQuery, ItemQuery, PictureQuery, QueryInput, Term
 
 Vectors = NDArray[np.float32]
+WHOLE = Region(0, 0, 1, 1)
 COST = SCALE**2  # what a map takes the network, in pictures to be embedded
 
 
@@ -126,6 +129,20 @@ class PartSearch:
             return error
 
 
+def shown_whole(query: QueryInput) -> QueryInput:
+    """Return a query whose pictures are shown to the network as those of boxes are: whole, and padded to its square."""
+
+    def whole(term: Term) -> Term:
+        return replace(term, region=term.region or WHOLE) if isinstance(term, PictureQuery) else term
+
+    if not isinstance(query, CombinedQuery):
+        return whole(query)
+    positive, negative = (
+        tuple(replace(one, term=whole(one.term)) for one in some) for some in (query.positive, query.negative)
+    )
+    return CombinedQuery(positive, negative, query.mode)
+
+
 def check_regions(snapshot: Snapshot) -> None:
     """Raise RegionsUnavailable unless items have vectors of boxes."""
     if snapshot.base.regions is None:
@@ -150,4 +167,5 @@ def _within(box: Box, query: PictureQuery) -> Box:
     if query.region is None:
         return box
     x, y, width, height = query.region.values()
+    width, height = min(width, 1 - x), min(height, 1 - y)  # what stands out is cut off
     return x + box[0] * width, y + box[1] * height, box[2] * width, box[3] * height

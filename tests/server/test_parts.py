@@ -9,12 +9,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 
 from index import merge_catalogue, open_catalogue, verify_catalogue
 from ingest import build_catalogue, find_sources
@@ -96,11 +98,28 @@ def test_parts_of_a_query_find_what_it_shows(regional: Server, pasted: tuple[byt
     x, y, width, height = found["hits"][0]["box"]
     assert region.x - 1e-6 <= x < x + width <= region.x + region.width + 1e-6
     assert region.y - 1e-6 <= y < y + height <= region.y + region.height + 1e-6
+    over = {**picture(data), "region": [0.5, 0.5, 1, 1]}
+    (found,) = ask(regional, queries=[over], parts="query", k=3).json()["results"]
+    for x, y, width, height in (hit["box"] for hit in found["hits"]):
+        assert x + width <= 1 + 1e-9, "what stands out of the picture is cut off"
+        assert y + height <= 1 + 1e-9
     form = {"parts": "query", "where": '{"path": "koala.png"}'}
     answer = httpx.post(f"{regional.url}/search", files=[("images", data)], data=form, timeout=60).json()
     assert answer["results"][0]["hits"][0]["key"] == "koala.png"
     (by_item,) = ask(regional, queries=[{"id": 1}], parts="query", k=2).json()["results"]
     assert all(hit["id"] != 1 and len(hit["box"]) == 4 for hit in by_item["hits"])
+
+
+def test_a_query_among_parts_is_seen_whole(regional: Server) -> None:
+    """Of a very wide picture the middle alone would be seen, as another one."""
+    stored = BytesIO()
+    wide = Image.new("RGB", (1600, 40), (240, 240, 240))
+    wide.paste((200, 30, 30), (0, 0, 600, 40))
+    wide.save(stored, "PNG")
+    httpx.post(f"{regional.url}/items/add", files=[("images", ("wide.png", stored.getvalue()))], timeout=60)
+    (found,) = ask(regional, queries=[picture(stored.getvalue())], parts="items", k=2).json()["results"]
+    assert found["hits"][0]["key"] == "wide.png"
+    assert found["hits"][0]["score"] > found["hits"][1]["score"] + 0.1
 
 
 def test_parts_that_cannot_be_searched_are_refused(server: Server, regional: Server, photos: list[Path]) -> None:
