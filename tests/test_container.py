@@ -52,7 +52,7 @@ def test_nothing_that_builds_is_in_it() -> None:
     (packages,) = image().root.glob("app/.venv/lib/python3*/site-packages")
     installed = {path.name.split("-")[0].lower() for path in packages.glob("*.dist-info")}
     assert {"bentoml", "openvino", "numba"} <= installed
-    assert not installed & {"torch", "torchvision", "timm", "nncf", "pip", "setuptools", "triton"}
+    assert not installed & {"torch", "torchvision", "timm", "open_clip_torch", "nncf", "pip", "setuptools", "triton"}
     assert not [path for path in packages.iterdir() if path.name.startswith(("torch", "nvidia_c"))]
     assert not list(image().root.glob("catalogue/extractor/*.safetensors"))
 
