@@ -35,11 +35,7 @@ CONFIG_FILE = "open_clip_config.json"
 # open_clip's own pattern, with its two special tokens left out: nobody's query is to be cut by what it says.
 WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 GOLDEN = ("a photo of a dog", "Two red apples, on a wooden table!", "naïve café — 東京 2024", "zebra")
-MODES: dict[str, Literal["center", "squash", "border"]] = {
-    "shortest": "center",
-    "squash": "squash",
-    "longest": "border",
-}
+MODES: dict[str, Literal["center", "squash"]] = {"shortest": "center", "squash": "squash"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +57,8 @@ class Towers:
         """Return how pictures are shown to it."""
         seen: dict[str, Any] = self.model.visual.preprocess_cfg
         size = seen["size"]
+        if seen["resize_mode"] not in MODES:
+            raise UnknownModel(f"{self.name} resizes pictures by {seen['resize_mode']!r}, which is not supported")
         return Preprocessing(
             size=(size, size) if isinstance(size, int) else tuple(size),
             interpolation=seen["interpolation"],
@@ -78,7 +76,8 @@ def create_towers(model: str, weights: Path | None = None, *, load: bool = True)
         raise WeightsNotFound(f"there is no weights file at {weights}")
     folder = Path(name).expanduser()
     if (folder / CONFIG_FILE).is_file():
-        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))["model_cfg"]
+        config = _read_config(folder / CONFIG_FILE)
+        _check_supported(model, config)
         network = _create(model, f"local-dir:{folder}", None, weights=weights, load=load)
         tokenizer = _find_tokenizer(config, folder) if load else None
         return Towers(f"{PREFIX}{folder.resolve().name}", network, config, tokenizer)
@@ -90,6 +89,7 @@ def create_towers(model: str, weights: Path | None = None, *, load: bool = True)
         raise UnknownModel(
             f"open_clip has no model named {architecture!r}, nor is it a folder with {CONFIG_FILE}{hint}"
         )
+    _check_supported(model, config)
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if tag and tag not in tags:
         raise UnknownModel(f"open_clip knows no weights {tag!r} of {architecture}; it has: {', '.join(tags) or 'none'}")
@@ -101,6 +101,24 @@ def create_towers(model: str, weights: Path | None = None, *, load: bool = True)
     network = _create(model, architecture, tag or None, weights=weights, load=load)
     tokenizer = _find_tokenizer(config, weights.parent if weights else None) if load else None
     return Towers(model, network, config, tokenizer)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["model_cfg"]
+        found["text_cfg"], found["vision_cfg"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UnknownModel(f"{path} does not say what the model is ({type(error).__name__}: {error})") from None
+    return found
+
+
+def _check_supported(model: str, config: dict[str, Any]) -> None:
+    """Raise UnknownModel for a model whose texts are tokenised in a way that is not known here."""
+    text = config["text_cfg"]
+    strange = sorted({*text.get("tokenizer_kwargs", {})} - {"clean"})
+    if strange or "hf_model_name" in text:
+        what = ", ".join(strange) or "a text network of transformers"
+        raise UnknownModel(f"{model} needs {what}, which is not supported; choose a CLIP, SigLIP or MobileCLIP model")
 
 
 def _create(model: str, name: str, tag: str | None, *, weights: Path | None, load: bool) -> Any:

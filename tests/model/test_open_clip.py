@@ -139,6 +139,10 @@ def test_weights_from_a_file_are_the_same_model(tmp_path: Path, photos: list[Pat
         ("open_clip:ViT-B-32", None, WeightsNotFound, "--weights FILE, or open_clip:ViT-B-32.openai"),
         ("open_clip:ViT-B-32", "none.pt", WeightsNotFound, "there is no weights file"),
         ("open_clip:{folder}", "other.safetensors", WeightsMismatch, "do not fit"),
+        ("open_clip:ViT-L-14-CLIPA", None, UnknownModel, "strip_sep_token, which is not supported"),
+        ("open_clip:roberta-ViT-B-32", None, UnknownModel, "a text network of transformers"),
+        ("open_clip:{longest}", None, UnknownModel, "resizes pictures by 'longest'"),
+        ("open_clip:{broken}", None, UnknownModel, "does not say what the model is"),
         ("open_clip:{empty}", None, WeightsNotFound, "cannot be had"),
         ("open_clip:{untold}", None, WeightsNotFound, "tokenizer.json of nobody/has-this .* put it into"),
     ],
@@ -150,6 +154,12 @@ def test_what_cannot_be_built_says_why(
     (names["empty"] / "open_clip_model.safetensors").unlink()
     names["untold"] = make_model(tmp_path / "untold", "siglip")
     (names["untold"] / "tokenizer.json").unlink()
+    for name in ("longest", "broken"):
+        names[name] = make_model(tmp_path / name, "clip")
+    config = json.loads((names["longest"] / "open_clip_config.json").read_text())
+    config["preprocess_cfg"]["resize_mode"] = "longest"
+    (names["longest"] / "open_clip_config.json").write_text(json.dumps(config))
+    (names["broken"] / "open_clip_config.json").write_text('{"model_cfg": {}}')
     (tmp_path / "other.safetensors").write_bytes((names["untold"] / "open_clip_model.safetensors").read_bytes())
     file = None if weights is None else tmp_path / weights
     with (
