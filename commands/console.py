@@ -54,7 +54,7 @@ class UserPath(click.Path):
         return super().convert(os.path.expanduser(value), param, ctx)  # noqa: PTH111, which leaves ~nobody as it is
 
 
-stderr = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+stderr = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 weights_option = click.option("--weights", type=UserPath(), help="Weights from a file (.pth or .safetensors).")
 precision_option = click.option(

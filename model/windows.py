@@ -89,7 +89,13 @@ class WindowEncoder:
         self, folder: Path, card: ExtractorCard, threads: int | None = None, boxes: Sequence[Box] = WINDOWS
     ) -> None:
         self.boxes = tuple(boxes)
-        self._engine = open_map_engine(folder, card, threads, SCALE)
+        try:
+            self._engine = open_map_engine(folder, card, threads, SCALE)
+        except MapUnavailable as error:
+            raise MapUnavailable(
+                f"boxes in pictures have no vectors with this model ({error}); build without --regions, or with a ResNet "
+                "or an EfficientNet"
+            ) from None
         self._normalized = card.normalized
         if not self._engine.exact:
             raise MapUnavailable(

@@ -49,7 +49,9 @@ class QueueAdmission:
         """
         if count and self._inside and (wait := self.wait) > self._max_seconds:
             raise RequestError(
-                BUSY, f"{self._inside} {self._what} are being worked on already", retry_after=max(1, math.ceil(wait))
+                BUSY,
+                f"as much work as {self._inside} {self._what} take is under way already",
+                retry_after=max(1, math.ceil(wait)),
             )
         self._forget()
         self._change(count)

@@ -90,3 +90,11 @@ def test_a_full_disk_and_a_read_only_one_are_one_line_before_the_work(odd: Path,
     subprocess.run(["mount", "-o", "remount,ro", full], check=True)
     told = refused("build", odd / "in", "--out", full / "a" / "out", "--model", "no such model")
     assert f"nothing can be written in {full} (Read-only file system); choose another --out" in told
+
+
+def test_a_name_is_printed_as_it_is(catalogue: Path) -> None:
+    """rich would make a picture of :dog:."""
+    command = [sys.executable, "cli.py", "search", str(catalogue), "no:dog:[bold].png"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == 1
+    assert "no:dog:[bold].png: the file cannot be read" in ran.stderr
