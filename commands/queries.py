@@ -10,7 +10,7 @@ from typing import Literal
 import click
 
 from model import ImageError, Limits, Region, UnreadableImage, read_file
-from search import CombinedQuery, Example, ItemQuery, PictureQuery, QueryInput, Term, TextQuery
+from search import MOST_WEIGHT, CombinedQuery, Example, ItemQuery, PictureQuery, QueryInput, Term, TextQuery
 
 EXAMPLE = re.compile(r"(?:(?P<kind>id|text):)?(?P<what>.*?)(?:\^(?P<weight>\d+(?:\.\d*)?|\.\d+))?", re.DOTALL)
 
@@ -47,8 +47,8 @@ def read_example(text: str, limits: Limits) -> Example:
     found = EXAMPLE.fullmatch(text)
     assert found
     weight, what = float(found["weight"] or 1), found["what"]
-    if not weight > 0:
-        raise click.BadParameter(f"{text}: a weight is above 0")
+    if not 0 < weight <= MOST_WEIGHT:
+        raise click.BadParameter(f"{text}: a weight is above 0 and at most {MOST_WEIGHT}")
     if found["kind"] is None:
         return Example(read_picture_query(Path(what).expanduser(), limits), weight)
     if found["kind"] == "text":

@@ -8,6 +8,7 @@ from search.explain import Explanation, Shares, contrast_of, parts_of
 from search.explainer import Explainer, LocalMaps
 from search.parts import BoxEmbedder, MapMaker
 from search.query import (
+    MOST_WEIGHT,
     Admission,
     Admitted,
     CombinedQuery,
@@ -32,6 +33,7 @@ from search.texts import LocalTexts, TextEmbedder
 from search.words import mean_of
 
 __all__ = [
+    "MOST_WEIGHT",
     "Admission",
     "Admitted",
     "BoxEmbedder",

@@ -103,12 +103,13 @@ class TextQuery:
     text: str
 
 
+MOST_WEIGHT = 1000  # of an example
 Term = PictureQuery | ItemQuery | TextQuery | Exception  # one thing to search by, or what was wrong with it
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A thing that hits are to be like, or unlike; ``weight`` is above 0."""
+    """A thing that hits are to be like, or unlike; ``weight`` is above 0, and at most 1000."""
 
     term: Term
     weight: float = 1.0

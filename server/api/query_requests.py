@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar, Literal, Self
 from unicodedata import normalize
 
-from pydantic import ConfigDict, Field, create_model, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, create_model, field_validator, model_validator
 
 from model import LONGEST_TEXT, Region
-from search import Shaping, Sorting
+from search import MOST_WEIGHT, Shaping, Sorting
 from server.api.errors import INVALID_FIELD, RequestError
-from server.api.requests import Form, Id, PictureOne, PicturesForm, Strict, Text, Whole
+from server.api.requests import Form, Id, PictureOne, PicturesForm, Strict, Text, Whole, is_text
 from settings import Settings
 
 MOST_FACETS = 50
@@ -18,8 +18,10 @@ LONGEST_PATH = 8  # names on the way to a field: a filter reaches no deeper
 BUILT_IN = ("score", "key", "added_at")  # what hits are sorted by besides their metadata
 Number = Annotated[float, Field(allow_inf_nan=False)]
 FieldName = Text | Annotated[list[Text], Field(min_length=1, max_length=LONGEST_PATH)]
-Weight = Annotated[float, Field(gt=0, le=1000)]
-WEIGHT = "how much it counts against the others, above 0"
+Weight = Annotated[float, Field(gt=0, le=MOST_WEIGHT, allow_inf_nan=False)]
+WEIGHT = f"how much it counts against the others, above 0 and at most {MOST_WEIGHT}"
+# Its length before its letters: pydantic counts the items of what comes out of a function.
+Words = Annotated[str, Field(min_length=1, max_length=LONGEST_TEXT), AfterValidator(is_text)]
 MOST_EXAMPLES = 16  # in a list
 
 
@@ -81,7 +83,7 @@ class ExampleOne(PictureOne, Weighted):
     NAMES: ClassVar[tuple[str, ...]] = ("image", "url", "id", "text")
 
     id: Id | None = Field(None, description="an item of the catalogue, which is not its own hit")
-    text: Annotated[Text, Field(min_length=1, max_length=LONGEST_TEXT)] | None = Field(
+    text: Words | None = Field(
         None, description="words for what pictures show, where the model knows any: zebra, musical instrument"
     )
 
@@ -120,6 +122,8 @@ class QueryOne(ExampleOne, Examples):
 
     @model_validator(mode="after")
     def _names_one_thing(self) -> Self:
+        if self.negative and not self.positive and not self.has_own:
+            raise ValueError("negative is not enough: give image, url, id, text or positive too")
         self.check_one(needed=not self.positive)
         return self
 

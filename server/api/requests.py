@@ -66,7 +66,8 @@ def one_of(*names: str) -> ConfigDict:
     return ConfigDict(json_schema_extra={"oneOf": given})
 
 
-def _is_text(text: str) -> str:
+def is_text(text: str) -> str:
+    """Return text that is Unicode. Raises ValueError for half a surrogate pair, which JSON can write."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -74,7 +75,7 @@ def _is_text(text: str) -> str:
     return text
 
 
-Text = Annotated[str, AfterValidator(_is_text)]
+Text = Annotated[str, AfterValidator(is_text)]
 
 
 class PictureOne(Strict):

@@ -127,11 +127,14 @@ def test_groups_have_their_sizes_and_a_plain_answer_has_none_of_this(server: Ser
 
 
 REFUSED = [
-    ({"queries": [{"negative": [{"id": 1}]}]}, "queries.0: give either image, url"),
+    ({"queries": [{"negative": [{"id": 1}]}]}, "queries.0: negative is not enough"),
     ({"queries": [{"id": 1, "region": [0, 0, 1, 1]}]}, "queries.0: region: it needs a picture"),
     ({"queries": [{"image": "", "region": [0, 0, 0, 1]}]}, "queries.0.region: a region is"),
     ({"queries": [{"image": "", "region": [0, 0, 1]}]}, "queries.0.region: "),
     ({"queries": [{"id": 1, "weight": 0}]}, "queries.0.weight: "),
+    ({"queries": [{"id": 1, "weight": 1001}]}, "queries.0.weight: input should be less than or equal to 1000"),
+    ({"queries": [{"text": ""}]}, "queries.0.text: string should have at least 1 character"),
+    ({"queries": [{"text": "a" * 201}]}, "queries.0.text: string should have at most 200 characters"),
     ({"queries": [{"positive": [{"id": 1}] * 17}]}, "queries.0.positive: "),
     ({"queries": [{"positive": [{"id": 1}] * 16, "negative": [{"id": 2}] * 16}] * 3}, "99 in one request are more"),
     ({"queries": [{"id": 1, "combine": "worst"}]}, "queries.0.combine: "),
@@ -172,6 +175,7 @@ def test_examples_that_cancel_out_are_an_error_in_their_place(server: Server) ->
         (["--id", "1", "--sort", "["], "sort: this is not JSON"),
         (["--id", "1", "--positive", "id:x"], "an item's id is a number"),
         (["--id", "1", "--positive", "id:3^0"], "a weight is above 0"),
+        (["--id", "1", "--positive", "id:3^1001"], "a weight is above 0 and at most 1000"),
         (["--region", "1,2", "x.jpg"], "write four shares"),
         (["--region", "0,0,2,2", "x.jpg"], "from 0 to 1"),
     ],
