@@ -23,11 +23,15 @@ NAMES = {
     "vectors": "checking vectors",
 }
 
+EVERY = 10.0  # seconds between the lines of a log
+
 
 class Bars:
-    """A progress bar for each stage, with rate and time left, on stderr."""
+    """A progress bar for each stage, with rate and time left; where the console is no terminal, a line now and then."""
 
     def __init__(self, console: Console) -> None:
+        self._console = console
+        self._said = time.monotonic()
         self._progress = Progress(
             TextColumn("{task.description:<21}"),
             BarColumn(),
@@ -37,6 +41,7 @@ class Bars:
             TextColumn("left"),
             TimeRemainingColumn(),
             console=console,
+            disable=not console.is_terminal,
         )
         self._tasks: dict[str, tuple[TaskID, int, float]] = {}
 
@@ -56,3 +61,6 @@ class Bars:
         seconds = time.perf_counter() - begun
         rate = f"{(done - first) / seconds:,.0f}/s" if seconds > 0 and done > first else ""
         self._progress.update(task, completed=done, total=total, rate=rate)
+        if not self._console.is_terminal and (done >= total or time.monotonic() > self._said + EVERY):
+            self._said = time.monotonic()
+            self._console.print(" ".join(filter(None, (f"{NAMES[stage]}: {done:,}/{total:,}", rate))))

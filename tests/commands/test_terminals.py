@@ -8,10 +8,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from commands import progress
 from tests.commands.test_cli import refused, run
 from tests.conftest import MODEL
 from tests.disks import small_disk
@@ -98,3 +101,17 @@ def test_a_name_is_printed_as_it_is(catalogue: Path) -> None:
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert ran.returncode == 1
     assert "no:dog:[bold].png: the file cannot be read" in ran.stderr
+
+
+def test_a_log_gets_lines_of_progress_while_the_work_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = StringIO()
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    with progress.Bars(Console(file=log)) as bars:
+        bars.show("embed", 0, 2000)
+        bars.show("embed", 1500, 2000)
+        lines = log.getvalue().splitlines()
+        monkeypatch.setattr(progress, "EVERY", 1000.0)
+        bars.show("embed", 1600, 2000)  # too soon after the last
+        bars.show("embed", 2000, 2000)
+    assert lines[-1].startswith("reading and embedding: 1,500/2,000 ")
+    assert [line.split()[3] for line in log.getvalue().splitlines()[len(lines) :]] == ["2,000/2,000"]
