@@ -58,9 +58,10 @@ class Bars:
             task = self._progress.add_task(NAMES[stage], total=total, rate="")
             self._tasks[stage] = (task, done, time.perf_counter())
         task, first, begun = self._tasks[stage]
+        finished = self._progress.tasks[task].finished
         seconds = time.perf_counter() - begun
         rate = f"{(done - first) / seconds:,.0f}/s" if seconds > 0 and done > first else ""
         self._progress.update(task, completed=done, total=total, rate=rate)
-        if not self._console.is_terminal and (done >= total or time.monotonic() > self._said + EVERY):
+        if not (self._console.is_terminal or finished) and (done >= total or time.monotonic() > self._said + EVERY):
             self._said = time.monotonic()
             self._console.print(" ".join(filter(None, (f"{NAMES[stage]}: {done:,}/{total:,}", rate))))

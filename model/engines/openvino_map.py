@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.card import GRAPH_FILE, ExtractorCard
+from model.engines.openvino import compile_settings
 from model.engines.openvino_import import openvino
 from model.errors import DamagedExtractor, MapUnavailable
 from model.feature_map import FeatureMap
@@ -33,7 +34,7 @@ class OpenVinoMapEngine:
                 cut.reshape([1, *self.preprocessing.size, 3])
             self._request = (
                 openvino.Core()
-                .compile_model(cut, "CPU", {"INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False})
+                .compile_model(cut, "CPU", compile_settings(card.precision, threads))
                 .create_infer_request()
             )
         except RuntimeError as error:

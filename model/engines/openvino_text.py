@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from model.engines.openvino import compile_settings
 from model.engines.openvino_import import openvino
 from model.errors import DamagedExtractor, FidelityError
 from model.text import TEXT_GRAPH_FILE, TextCard, TextEncoder
@@ -25,12 +26,8 @@ class OpenVinoTextEngine:
         self._dim = card.dim
         path = folder / TEXT_GRAPH_FILE
         try:
-            settings = {
-                "INFERENCE_NUM_THREADS": threads,
-                "ENABLE_CPU_PINNING": False,
-                "INFERENCE_PRECISION_HINT": "f32",
-            }
-            self._request = openvino.Core().compile_model(path, "CPU", settings).create_infer_request()
+            compiled = openvino.Core().compile_model(path, "CPU", compile_settings("f32", threads))
+            self._request = compiled.create_infer_request()
             self._lock = threading.Lock()
             found = self.embed(list(card.golden))
         except RuntimeError as error:

@@ -113,5 +113,6 @@ def test_a_log_gets_lines_of_progress_while_the_work_goes_on(monkeypatch: pytest
         monkeypatch.setattr(progress, "EVERY", 1000.0)
         bars.show("embed", 1600, 2000)  # too soon after the last
         bars.show("embed", 2000, 2000)
+        bars.show("embed", 2000, 2000)
     assert lines[-1].startswith("reading and embedding: 1,500/2,000 ")
     assert [line.split()[3] for line in log.getvalue().splitlines()[len(lines) :]] == ["2,000/2,000"]

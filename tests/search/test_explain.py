@@ -15,7 +15,8 @@ import torch
 from PIL import Image
 
 from index import Catalogue
-from model import MapUnavailable, build_extractor, open_engine, open_map_engine, read_card, read_picture
+from model import MapUnavailable, Precision, build_extractor, open_engine, open_map_engine, read_card, read_picture
+from model.engines.openvino import cpu_has_bf16
 from model.fidelity import read_golden
 from search import (
     Admitted,
@@ -35,12 +36,22 @@ from search import (
 from tests.search.test_regions import TRIALS, choose_objects, paste
 
 EXACT, ROUGH = True, False
+needs_bf16 = pytest.mark.skipif(not cpu_has_bf16(), reason="this CPU has no bf16")
 
 
 @pytest.mark.parametrize(
-    ("model", "exact"), [("resnet50", EXACT), ("tf_efficientnet_lite0", EXACT), ("vit_tiny_patch16_224", ROUGH)]
+    ("model", "precision", "exact"),
+    [
+        ("resnet50", "f32", EXACT),
+        ("tf_efficientnet_lite0", "f32", EXACT),
+        pytest.param("tf_efficientnet_lite0", "bf16", EXACT, marks=needs_bf16),
+        ("tf_efficientnet_lite0", "int8", EXACT),
+        ("vit_tiny_patch16_224", "f32", ROUGH),
+    ],
 )
-def test_parts_sum_to_the_cosine(model: str, exact: bool, photos: list[Path], tmp_path: Path) -> None:
+def test_parts_sum_to_the_cosine(
+    model: str, precision: Precision, exact: bool, photos: list[Path], tmp_path: Path
+) -> None:
     weights = None
     if model != "tf_efficientnet_lite0":
         torch.manual_seed(0)
@@ -51,7 +62,7 @@ def test_parts_sum_to_the_cosine(model: str, exact: bool, photos: list[Path], tm
         look = card.preprocessing  # type: ignore[attr-defined]
         return np.stack([look.to_pixels(read_picture(path.read_bytes()).image) for path in photos[:12]])
 
-    with build_extractor(model, weights, samples, precision="f32") as extractor:
+    with build_extractor(model, weights, samples, precision=precision) as extractor:
         maps = open_map_engine(extractor.folder, extractor.card, 2)
         pixels, _ = read_golden(extractor.folder, extractor.card)
         vectors = extractor.embed(pixels).astype(np.float64)
