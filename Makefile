@@ -98,8 +98,9 @@ container-test:  ## build the image of the samples, run it without a network, an
 	@$(MAKE) --no-print-directory setup $(READY_DEV) browser
 	@tests/container_test.sh
 
+# Two processes' threads of OpenMP that spin while they wait take the time from each other.
 test: setup browser debian lint  ## set up, lint, check types and run every test but the long ones, two at a time
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not soak"
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist worksteal -m "not soak"
 
 soak: setup $(READY_DEV) browser debian $(DECODERS)/.ready  ## the long tests, one at a time: memory, overload, kills, floods, benchmarks
 	$(BIN)/python -m pytest -m soak

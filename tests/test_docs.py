@@ -29,9 +29,13 @@ def commands_of(page: str) -> list[str]:
     return [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
 
 
-# Each command once, in the order in which a reader meets it: some need what earlier ones have made.
 RUN = ("README.md", "docs/api.md", "docs/filters.md", "docs/cli.md", "docs/guide.md")
-COMMANDS = list(dict.fromkeys(command for page in RUN for command in commands_of(page)))
+
+
+def commands_of_pages(*pages: str) -> list[str]:
+    """Each command once, in the order in which a reader meets it: some need what earlier ones have made."""
+    return list(dict.fromkeys(command for page in pages for command in commands_of(page)))
+
 
 DOCKER_RUN = (
     "docker run --rm -p 127.0.0.1:3000:3000 -e LENS_ALLOW_ANONYMOUS=1 --read-only --tmpfs /tmp --cap-drop ALL "
@@ -76,9 +80,9 @@ def environment(place: Path) -> dict[str, str]:
     return os.environ | {"PATH": path, "HOME": str(place / "home"), "BENTOML_HOME": str(place / "bentoml")}
 
 
-def test_each_command_of_the_docs_runs(place: Path, server: Server) -> None:
-    """In order, since some need what earlier ones have made."""
-    for command in COMMANDS:
+@pytest.mark.parametrize("pages", [RUN[:1], pytest.param(RUN, marks=pytest.mark.soak)], ids=["readme", "all"])
+def test_each_command_of_the_docs_runs(pages: tuple[str, ...], place: Path, server: Server) -> None:
+    for command in commands_of_pages(*pages):
         if command in ELSEWHERE:
             continue
         here = command.replace("http://localhost:3000", server.url)
@@ -90,7 +94,7 @@ def test_each_command_of_the_docs_runs(place: Path, server: Server) -> None:
 
 
 def test_every_command_that_is_run_elsewhere_is() -> None:
-    assert set(ELSEWHERE) <= set(COMMANDS)
+    assert set(ELSEWHERE) <= set(commands_of_pages(*RUN))
     tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
     for where in ELSEWHERE.values():
         name = where.rpartition(": ")[2]

@@ -54,6 +54,7 @@ def test_the_cache_is_good_in_another_place_and_at_another_time(copy: Path) -> N
     assert "data saved" not in cache_log(copy)
 
 
+@pytest.mark.soak
 def test_a_change_in_any_file_of_the_kernel_compiles_anew(copy: Path) -> None:
     with (copy / KERNEL / "primitives.py").open("a") as file:
         file.write("\n# changed\n")

@@ -88,7 +88,8 @@ def test_a_network_of_one_size_says_so(tmp_path: Path) -> None:
         open_map_engine(extractor.folder, extractor.card, 2, scale=2)
 
 
-@pytest.mark.parametrize(("scale", "least"), [pytest.param(1, 0.85, marks=pytest.mark.soak), (2, 0.95)])
+@pytest.mark.soak
+@pytest.mark.parametrize(("scale", "least"), [(1, 0.85), (2, 0.95)])
 def test_the_strongest_part_is_where_the_object_is(
     scale: int, least: float, stamps: Catalogue, photos: list[Path]
 ) -> None:

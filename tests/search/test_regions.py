@@ -42,7 +42,8 @@ def choose_objects(rng: np.random.Generator) -> list[Path]:
     return [objects[place] for place in rng.choice(len(objects), TRIALS, replace=False)]
 
 
-@pytest.mark.parametrize(("least", "most"), [pytest.param(0.15, 0.25, marks=pytest.mark.soak), (0.05, 0.08)])
+@pytest.mark.soak
+@pytest.mark.parametrize(("least", "most"), [(0.15, 0.25), (0.05, 0.08)])
 def test_a_box_finds_the_picture_of_what_it_shows(
     least: float, most: float, stamps: Catalogue, photos: list[Path]
 ) -> None:

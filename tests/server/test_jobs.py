@@ -77,19 +77,19 @@ def test_a_job_goes_on_after_a_restart_and_adds_nothing_twice(
     catalogue: Path, photos: list[Path], tmp_path: Path
 ) -> None:
     folder = copied(catalogue, tmp_path / "copy")
-    files = [("images", (f"{place}.jpg", photos[place % 59].read_bytes())) for place in range(150)]
+    files = [("images", (f"{place}.jpg", photos[place % 59].read_bytes())) for place in range(100)]
     with serving(folder, tmp_path / "log", **SETTINGS) as server:
         answer = httpx.post(f"{server.url}/items/add?wait=false", files=files, timeout=60)
         name = answer.json()["job"]
         begun = until(server, name, lambda one: one["added"] > 0)
         for process in (psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)):
             process.kill()
-    assert begun["added"] < 150
+    assert begun["added"] < 100
     with serving(folder, tmp_path / "log", **SETTINGS) as server:
         kept = job(server, name)
         assert kept["added"] >= begun["added"]
         done = until(server, name, lambda one: one["state"] == "done")
-        assert (done["added"], done["failed"]) == (150, 0)
+        assert (done["added"], done["failed"]) == (100, 0)
         assert all(one["replaced"] is None for one in done["items"])
         assert done["items"][: kept["added"]] == kept["items"][: kept["added"]]
     assert list(verify_catalogue(folder)) == []
