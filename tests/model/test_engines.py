@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import openvino
 import pytest
 import torch
 
@@ -30,6 +29,7 @@ from model import (
 )
 from model.card import Wanted, write_card
 from model.engines.openvino import cpu_has_bf16
+from model.engines.openvino_import import openvino
 from model.engines.torch import TorchEngine
 from model.export import export
 from model.fidelity import FLOORS, check_golden, compare, shortfall
