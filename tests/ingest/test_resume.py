@@ -166,8 +166,7 @@ def test_two_builds_of_one_catalogue_do_not_mix(folder: Path, tmp_path: Path, ex
     assert build(folder, tmp_path / "out", extractor, progress=second).added == 12
 
 
-@pytest.mark.soak
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.soak)])
 def test_a_real_build_can_be_stopped_and_run_again(how: signal.Signals, photos: list[Path], tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     for copy in range(12):
