@@ -27,10 +27,10 @@ EVERY = 10.0  # seconds between the lines of a log
 
 
 class Bars:
-    """A progress bar for each stage, with rate and time left; where the console is no terminal, a line now and then."""
+    """A progress bar for each stage, with rate and time left; where the console cannot draw one, a line now and then."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
+        self._log = None if console.is_interactive else console
         self._said = time.monotonic()
         self._progress = Progress(
             TextColumn("{task.description:<21}"),
@@ -41,7 +41,7 @@ class Bars:
             TextColumn("left"),
             TimeRemainingColumn(),
             console=console,
-            disable=not console.is_terminal,
+            disable=not console.is_interactive,
         )
         self._tasks: dict[str, tuple[TaskID, int, float]] = {}
 
@@ -62,6 +62,7 @@ class Bars:
         seconds = time.perf_counter() - begun
         rate = f"{(done - first) / seconds:,.0f}/s" if seconds > 0 and done > first else ""
         self._progress.update(task, completed=done, total=total, rate=rate)
-        if not (self._console.is_terminal or finished) and (done >= total or time.monotonic() > self._said + EVERY):
+        due = done >= total or time.monotonic() > self._said + EVERY
+        if self._log and due and not finished:
             self._said = time.monotonic()
-            self._console.print(" ".join(filter(None, (f"{NAMES[stage]}: {done:,}/{total:,}", rate))))
+            self._log.print(f"{NAMES[stage]}: {done:,}/{total:,} {rate}".rstrip())

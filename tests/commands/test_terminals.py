@@ -103,10 +103,15 @@ def test_a_name_is_printed_as_it_is(catalogue: Path) -> None:
     assert "no:dog:[bold].png: the file cannot be read" in ran.stderr
 
 
-def test_a_log_gets_lines_of_progress_while_the_work_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("terminal", [None, "dumb"])
+def test_a_log_gets_lines_of_progress_while_the_work_goes_on(
+    terminal: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log = StringIO()
+    if terminal:
+        monkeypatch.setenv("TERM", terminal)
     monkeypatch.setattr(progress, "EVERY", 0.0)
-    with progress.Bars(Console(file=log)) as bars:
+    with progress.Bars(Console(file=log, force_terminal=terminal is not None)) as bars:
         bars.show("embed", 0, 2000)
         bars.show("embed", 1500, 2000)
         lines = log.getvalue().splitlines()
