@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.card import GRAPH_FILE, ExtractorCard
+from model.card import GRAPH_FILE, ExtractorCard, Precision
 from model.engines.openvino_import import openvino
 from model.errors import DamagedExtractor
 
@@ -50,7 +50,7 @@ def _keep(request: openvino.InferRequest, place: NDArray[np.float32]) -> None:
     place[:] = request.get_output_tensor(0).data[0]
 
 
-def compile_settings(precision: str, threads: int) -> dict[str, Any]:
+def compile_settings(precision: Precision, threads: int) -> dict[str, Any]:
     """Return how OpenVINO compiles a graph of a precision; left to itself it takes bf16 wherever the CPU has it."""
     return {
         "INFERENCE_NUM_THREADS": threads,
