@@ -9,7 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.data import CACHE, Case
+from benchmarks.data import Case
+from benchmarks.pictures import CACHE
 from benchmarks.random_weights import write_random_weights
 from index import open_hnsw_file, start_catalogue
 from index.catalogue.database import begin

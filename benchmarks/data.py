@@ -1,19 +1,18 @@
 """The vectors that the index benchmarks search, and the index files made of them; both are kept in .cache/bench.
 
-``clusters`` are synthetic; ``embeddings`` are EfficientNet-Lite0's of random crops of the 59 sample photos: real features
-of real pixels, though of few photos.
+``clusters`` are synthetic; embeddings are EfficientNet-Lite0's of random crops of 1,317 pictures
+(``benchmarks/pictures.py``), in full or reduced by a PCA.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
+from benchmarks.pictures import CACHE, varied_embeddings
 from index import (
     MappedIndex,
     Neighbours,
@@ -24,11 +23,11 @@ from index import (
     search_exact,
 )
 
-CACHE = Path(__file__).parents[1] / ".cache"
-MODEL = "tf_efficientnet_lite0"
-BATCH = 32
 M, EF_CONSTRUCTION = 16, 200
 K = 10
+FULL_DIM = 1280  # of the embeddings
+QUERIES = 1000
+PCA_SAMPLE = 50_000  # embeddings
 
 
 def clusters(count: int, dim: int, seed: int) -> NDArray[np.float32]:
@@ -43,37 +42,16 @@ def clusters(count: int, dim: int, seed: int) -> NDArray[np.float32]:
     return rows
 
 
-def embeddings(count: int, seed: int) -> NDArray[np.float32]:
-    """Unit vectors of random crops of the sample photos: float32 [count, 1280]. Made once, some 40 a second."""
-    path = CACHE / "bench" / f"embeddings-{count}-{seed}.npy"
-    if not path.is_file():
-        from model.engines.torch import build_reference  # torch takes seconds and memory, and few cases need it
-
-        path.parent.mkdir(parents=True, exist_ok=True)
-        extractor = build_reference(MODEL)
-        height, width = extractor.card.preprocessing.size
-        rows: list[NDArray[np.float32]] = []
-        batch: list[NDArray[np.uint8]] = []
-        for crop in _crops(count, seed):
-            batch.append(np.asarray(crop.resize((width, height), Image.Resampling.BICUBIC)))
-            if len(batch) == BATCH or len(rows) * BATCH + len(batch) == count:
-                rows.append(extractor.embed(np.stack(batch)))
-                batch = []
-        np.save(path, np.vstack(rows))
-    return np.load(path)
-
-
-def _crops(count: int, seed: int) -> Iterator[Image.Image]:
-    rng = np.random.default_rng(seed)
-    photos = [Image.open(path).convert("RGB") for path in sorted((CACHE / "samples").glob("*/*.jpg"))]
-    for photo in photos:
-        photo.thumbnail((640, 640))
-    for _ in range(count):
-        photo = photos[rng.integers(len(photos))]
-        side = rng.uniform(0.25, 1) * min(photo.size)
-        left, top = rng.uniform(0, photo.width - side), rng.uniform(0, photo.height - side)
-        crop = photo.crop((int(left), int(top), int(left + side), int(top + side)))
-        yield ImageOps.mirror(crop) if rng.random() < 0.5 else crop
+def embeddings(count: int, dim: int, seed: int) -> NDArray[np.float32]:
+    """Unit vectors of real pictures, float32 [count, dim]; below 1280 dimensions, the leading ones of a PCA."""
+    rows = varied_embeddings(count, seed)
+    if dim == FULL_DIM:
+        return rows
+    sample = varied_embeddings(PCA_SAMPLE, 1)
+    mean = sample.mean(axis=0)
+    axes = np.linalg.eigh(np.cov(sample - mean, rowvar=False))[1][:, ::-1][:, :dim].astype(np.float32)
+    reduced = (rows - mean) @ axes
+    return reduced / np.linalg.norm(reduced, axis=1, keepdims=True)
 
 
 @dataclass(frozen=True)
@@ -92,15 +70,15 @@ class Case:
 
     def vectors(self) -> NDArray[np.float32]:
         """The vectors, float32 [count, dim]."""
-        return embeddings(self.count, 1) if self.real else clusters(self.count, self.dim, 1)
+        return embeddings(self.count, self.dim, 1) if self.real else clusters(self.count, self.dim, 1)
 
     def queries(self, count: int) -> NDArray[np.float32]:
         """Other vectors of the same kind, float32 [count, dim]."""
-        return embeddings(1000, 2)[:count] if self.real else clusters(count, self.dim, 2)
+        return embeddings(QUERIES, self.dim, 2)[:count] if self.real else clusters(count, self.dim, 2)
 
-    def truth(self, queries: NDArray[np.float32]) -> list[Neighbours]:
+    def truth(self, queries: NDArray[np.float32], k: int = K) -> list[Neighbours]:
         """The exact search's answers."""
-        return search_exact(self.vectors(), np.arange(self.count), queries, K, "cosine")
+        return search_exact(self.vectors(), np.arange(self.count), queries, k, "cosine")
 
     def path(self, suffix: str) -> Path:
         """Where a file made of these vectors is kept."""

@@ -1,8 +1,9 @@
-"""The libraries that the index is compared with, each behind the same three methods."""
+"""The libraries that the index is compared with, each behind the same method; those with codes are in coded_peers.py."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import faiss
 import hnswlib
@@ -11,40 +12,58 @@ import usearch.index
 import voyager
 from numpy.typing import NDArray
 
-from benchmarks.data import EF_CONSTRUCTION, Case, K, M
+from benchmarks.data import EF_CONSTRUCTION, Case, M
 from index import Neighbours, search_exact
+
+EFS = (*range(10, 34, 2), *range(36, 68, 4), 72, 80, 96, 112, 128, 160, 192, 256, 320, 384, 512, 768)
+Labels = NDArray[np.int64]
 
 
 class Searcher(Protocol):
-    """An index of a case: searched with one thread at an ef for the labels of K neighbours, int64 [n, K]."""
+    """An index of a case. ``efforts`` are lists of what a search may take, each from the cheapest to the dearest."""
 
-    def search(self, queries: NDArray[np.float32], ef: int, /) -> NDArray[np.int64]: ...
+    efforts: Sequence[Sequence[Any]]
+
+    def search(self, queries: NDArray[np.float32], k: int, effort: Any, /) -> Labels:
+        """Search on one thread for the labels of k neighbours, int64 [n, k]."""
+        ...
 
 
 class Ours:
     """The mapped reader, with codes or without."""
 
+    efforts: Sequence[Sequence[Any]] = (EFS,)
+
     def __init__(self, case: Case, *, codes: bool) -> None:
         self._index = case.open(codes=codes)
 
-    def search(self, queries: NDArray[np.float32], ef: int) -> NDArray[np.int64]:
-        return np.stack([one.labels for one in self._index.search(queries, K, ef)])
+    def search(self, queries: NDArray[np.float32], k: int, effort: int) -> Labels:
+        return np.stack([one.labels for one in self._index.search(queries, k, effort)])
 
 
 class Hnswlib:
-    """hnswlib 0.8.0 on the very file that ours maps."""
+    """hnswlib 0.8.0, with an element for each vector: ours has one for each group of those that are nearly the same."""
+
+    efforts: Sequence[Sequence[Any]] = (EFS,)
 
     def __init__(self, case: Case) -> None:
+        path = case.path("hnswlib")
         self._index = hnswlib.Index(space="cosine", dim=case.dim)
-        self._index.load_index(str(case.hnsw()))
+        if not path.is_file():
+            self._index.init_index(case.count, M, EF_CONSTRUCTION)
+            self._index.add_items(case.vectors())
+            self._index.save_index(str(path))
+        self._index.load_index(str(path))
 
-    def search(self, queries: NDArray[np.float32], ef: int) -> NDArray[np.int64]:
-        self._index.set_ef(ef)
-        return self._index.knn_query(queries, K, num_threads=1)[0].astype(np.int64)
+    def search(self, queries: NDArray[np.float32], k: int, effort: int) -> Labels:
+        self._index.set_ef(max(k, effort))
+        return self._index.knn_query(queries, k, num_threads=1)[0].astype(np.int64)
 
 
 class Faiss:
     """faiss IndexHNSWFlat, inner product on unit vectors."""
+
+    efforts: Sequence[Sequence[Any]] = (EFS,)
 
     def __init__(self, case: Case) -> None:
         path = case.path("faiss")
@@ -55,13 +74,15 @@ class Faiss:
             faiss.write_index(index, str(path))
         self._index = faiss.read_index(str(path))
 
-    def search(self, queries: NDArray[np.float32], ef: int) -> NDArray[np.int64]:
+    def search(self, queries: NDArray[np.float32], k: int, effort: int) -> Labels:
         faiss.omp_set_num_threads(1)
-        return self._index.search(queries, K, params=faiss.SearchParametersHNSW(efSearch=ef))[1]  # type: ignore[attr-defined]
+        return self._index.search(queries, k, params=faiss.SearchParametersHNSW(efSearch=effort))[1]  # type: ignore[attr-defined]
 
 
 class Usearch:
     """usearch, its file viewed (mapped) and not loaded."""
+
+    efforts: Sequence[Sequence[Any]] = (EFS,)
 
     def __init__(self, case: Case, dtype: str) -> None:
         path = case.path(f"usearch-{dtype}")
@@ -73,13 +94,15 @@ class Usearch:
             index.save(str(path))
         self._index = usearch.index.Index.restore(str(path), view=True)
 
-    def search(self, queries: NDArray[np.float32], ef: int) -> NDArray[np.int64]:
-        self._index.expansion_search = ef
-        return self._index.search(queries, K, threads=1).keys.astype(np.int64)
+    def search(self, queries: NDArray[np.float32], k: int, effort: int) -> Labels:
+        self._index.expansion_search = effort
+        return self._index.search(queries, k, threads=1).keys.astype(np.int64)
 
 
 class Voyager:
     """Spotify's voyager, float32."""
+
+    efforts: Sequence[Sequence[Any]] = (EFS,)
 
     def __init__(self, case: Case) -> None:
         path = case.path("voyager")
@@ -89,30 +112,30 @@ class Voyager:
             index.save(str(path))
         self._index = voyager.Index.load(str(path))
 
-    def search(self, queries: NDArray[np.float32], ef: int) -> NDArray[np.int64]:
-        return self._index.query(queries, k=K, num_threads=1, query_ef=ef)[0].astype(np.int64)
+    def search(self, queries: NDArray[np.float32], k: int, effort: int) -> Labels:
+        return self._index.query(queries, k=k, num_threads=1, query_ef=max(k, effort))[0].astype(np.int64)
 
 
 class Exact:
     """numpy: every query with every vector, on all cores that its BLAS takes."""
 
+    efforts: Sequence[Sequence[Any]] = ((0,),)
+
     def __init__(self, case: Case) -> None:
         self._vectors, self._labels = case.vectors(), np.arange(case.count)
 
-    def search(self, queries: NDArray[np.float32], ef: int) -> NDArray[np.int64]:
-        found: list[Neighbours] = search_exact(self._vectors, self._labels, queries, K, "cosine")
+    def search(self, queries: NDArray[np.float32], k: int, effort: int) -> Labels:
+        found: list[Neighbours] = search_exact(self._vectors, self._labels, queries, k, "cosine")
         return np.stack([one.labels for one in found])
 
 
-def peers(case: Case) -> dict[str, Searcher]:
-    """Every index of the case, ours first; those whose files are not there yet are built, which takes minutes."""
-    return {
-        "BentoLens, codes": Ours(case, codes=True),
-        "BentoLens, plain": Ours(case, codes=False),
-        "hnswlib": Hnswlib(case),
-        "faiss HNSW": Faiss(case),
-        "usearch f32 (view)": Usearch(case, "f32"),
-        "usearch bf16 (view)": Usearch(case, "bf16"),
-        "voyager": Voyager(case),
-        "exact, numpy": Exact(case),
-    }
+PLAIN: dict[str, Callable[[Case], Searcher]] = {
+    "BentoLens, codes": lambda case: Ours(case, codes=True),
+    "BentoLens, plain": lambda case: Ours(case, codes=False),
+    "hnswlib": Hnswlib,
+    "faiss HNSW": Faiss,
+    "usearch f32 (view)": lambda case: Usearch(case, "f32"),
+    "usearch bf16 (view)": lambda case: Usearch(case, "bf16"),
+    "voyager": Voyager,
+    "exact, numpy": Exact,
+}

@@ -22,9 +22,13 @@ SHORTEST = 0.03  # seconds: what takes less is timed several times over, or what
 RESULTS = Path(__file__).parent / "results"
 
 
-def arguments(description: str | None) -> argparse.Namespace:
-    """The options that every benchmark takes."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(description: str | None, own: argparse.ArgumentParser | None = None) -> argparse.Namespace:
+    """The options that every benchmark takes, and its ``own``."""
+    parser = argparse.ArgumentParser(
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[own] if own else [],
+    )
     parser.add_argument("--quick", action="store_true", help="smaller data and fewer rounds; not for quoting")
     parser.add_argument("--json", action="store_true", help="print the raw numbers instead of tables")
     parser.add_argument(

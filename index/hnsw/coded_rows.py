@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,8 @@ from index.backend import Neighbours, as_queries
 from index.exact import search_exact
 from index.hnsw.codes import OFF, encode
 from index.hnsw.kernel.loader import kernel, kernel_is_there
-from index.hnsw.kernel.types import INNER_PRODUCT, SQUARED_L2, Scratch, Vectors
+from index.hnsw.kernel.types import INNER_PRODUCT, SQUARED_L2, Rotation, Scratch, Vectors
+from index.hnsw.rotation import padded_dim
 from index.metrics import METRICS, Metric
 
 LEAST_ROOM = 64  # rows
@@ -20,19 +22,16 @@ LEAST_ROOM = 64  # rows
 
 @dataclass(frozen=True, slots=True)
 class CodedRows:
-    """Vectors, float32 [n, dim], of unit length under cosine, with their codes, int8 [n, dim], and terms, float32 [n, 2]."""
+    """Vectors, float32 [n, dim], of unit length under cosine; their codes, uint8 [n, padded], and terms, float32 [n, 3]."""
 
     vectors: NDArray[np.float32]
-    codes: NDArray[np.int8]
+    codes: NDArray[np.uint8]
     terms: NDArray[np.float32]
 
     @staticmethod
     def of(vectors: NDArray[np.float32], metric: Metric) -> CodedRows:
         """Encode vectors, float32 [n, dim]."""
-        codes, terms = (
-            encode(vectors, metric) if len(vectors) else (vectors.astype(np.int8), np.empty((0, 2), np.float32))
-        )
-        return CodedRows(vectors, codes, terms)
+        return CodedRows(vectors, *encode(vectors, metric))
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -79,8 +78,16 @@ class CodedRows:
         vectors = Vectors(self.vectors, words, 0, 0, dim, space, unit)
         places = np.arange(len(self)) if allowed is None else np.flatnonzero(allowed)
         scratch = _scratch(len(places), k, dim)
-        kernel().scan_codes(rows, k, OFF, places, self.codes, self.terms, vectors, scratch, *found)
+        coded = self.codes, self.terms, 0, _unrotated(dim)
+        kernel().scan_codes(rows, k, OFF, places, *coded, vectors, scratch, *found)
         return [Neighbours(near[:size], far[:size]) for near, far, size in zip(*found, strict=True)]
+
+
+@functools.cache
+def _unrotated(dim: int) -> Rotation:
+    """No rotation, about zero."""
+    none = np.empty((0, padded_dim(dim)), np.float32)
+    return Rotation(np.zeros(dim, np.float32), none.astype(np.uint32), none)
 
 
 def _scratch(count: int, k: int, dim: int) -> Scratch:
@@ -94,8 +101,14 @@ def _scratch(count: int, k: int, dim: int) -> Scratch:
         found=np.empty(k + 1, np.float32),
         found_ids=np.empty(k + 1, np.int64),
         fresh=np.empty(0, np.int64),
+        taken=np.empty(0, np.int64),
+        close=np.empty(0, np.int64),
         query=np.empty(dim, np.float32),
-        query_codes=np.empty(dim, np.int16),
+        rotated=np.empty(padded_dim(dim), np.float32),
+        other=np.empty(0, np.float32),
+        query_codes=np.empty(padded_dim(dim), np.int8),
+        planes=np.empty(0, np.uint64),
+        factors=np.empty(0, np.float32),
         state=np.empty(0, np.int64),
     )
 

@@ -22,8 +22,10 @@ from index.hnsw.kernel.types import (
     INNER_PRODUCT,
     MEMBER,
     OVER_BUDGET,
+    PLANES,
     SPENT,
     SQUARED_L2,
+    TOGETHER,
     Graph,
     Scratch,
     Vectors,
@@ -34,7 +36,7 @@ from index.metrics import METRICS, Metric
 from index.row_mask import Allowed
 
 NO_FILTER = np.empty(0, np.uint8)
-NO_TERMS = np.empty((0, 2), np.float32)
+NO_TERMS, NO_SIGNS = np.empty((0, 2), np.float32), np.empty((0, 0), np.uint64)
 BLOCK = 32  # queries that a thread takes at a time
 PROBES = 16  # walks that tell the planner what a walk takes here
 SPARE = 16  # candidates more than k that are found by codes and compared by their vectors (docs/decisions/0008)
@@ -79,16 +81,17 @@ class MappedIndex:
         space = SQUARED_L2 if METRICS[metric].euclidean else INNER_PRODUCT
         at, unit = layout.vector_word, METRICS[metric].normalized
         self._vectors = Vectors(file.vectors, file.links, at, layout.label_word, layout.dim, space, unit)
-        links, upper_at, rows, terms, start = (
-            (codes.links, codes.upper_at, codes.rows, codes.terms, 0)
+        links, upper_at, rows, signs, terms, terms_at, start, end = (
+            (codes.links, codes.upper_at, codes.rows, codes.signs, codes.terms, codes.terms_at, 0, codes.rows.shape[1])
             if codes
-            else (file.links, upper_offsets(file), file.vectors, NO_TERMS, at)
+            else (file.links, upper_offsets(file), file.vectors, NO_SIGNS, NO_TERMS, 0, at, at + layout.dim)
         )
         top = (layout.max_links, layout.max_links0, layout.max_level, layout.entry_point)
         # Members of groups stand after all others.
         groups = layout.count > 0 and bool(links[-1, 0] & MEMBER)
         self._graph = Graph(
-            links, file.upper, upper_at, rows, terms, start, *top, codes is None or codes.deletions, groups
+            *(links, file.upper, upper_at, rows, signs, terms, terms_at, start, end),
+            *(*top, codes is None or codes.deletions, groups),
         )
         self._threads = threading.local()
         self._usual = functools.lru_cache(64)(self._measure)
@@ -132,7 +135,7 @@ class MappedIndex:
         k = min(k, max(1, len(self) if allowed is None else len(allowed)))
         found = _Found.of(len(rows), k)
         if len(rows) and len(self) and (allowed is None or len(allowed)):
-            ef = min(max(ef, k + SPARE if self.codes else k), len(self))
+            ef = min(max(ef, k), len(self))
             budget = UNBOUNDED if allowed is None else self._budget(allowed, ef)
             work = functools.partial(self._answer, rows, k, ef, allowed, budget, found)
             self._spread(work, len(rows), threads)
@@ -206,9 +209,12 @@ class MappedIndex:
     def _walk(
         self, queries: NDArray[np.float32], k: int, ef: int, bits: NDArray[np.uint8], budget: int, found: _Found
     ) -> None:
-        scratch, rerank = self._scratch(ef), min(ef, k + SPARE)
-        search = kernel().search_vectors if self.codes is None else kernel().search_codes
-        search(queries, k, ef, rerank, self._graph, self._vectors, bits, budget, scratch, *found)
+        scratch, rerank = self._scratch(ef), min(max(ef, k + SPARE), k + SPARE)
+        some = self._vectors, bits, budget, scratch
+        if self.codes:
+            kernel().search_codes(queries, k, ef, rerank, self._graph, self.codes.rotation, *some, *found)
+        else:
+            kernel().search_vectors(queries, k, ef, rerank, self._graph, *some, *found)
 
     def _complete(self, queries: NDArray[np.float32], k: int, allowed: Allowed | None, found: _Found) -> None:
         """Compare the rows themselves where the graph is not worth its cost, or does not lead to all that is there."""
@@ -219,7 +225,8 @@ class MappedIndex:
         some = found.part(short)
         scratch = self._scratch(k + SPARE)
         if self.codes:
-            scanned = self.codes.rows, self.codes.terms, self._vectors, scratch
+            codes = self.codes
+            scanned = codes.rows, codes.terms, codes.terms_at, codes.rotation, self._vectors, scratch
             kernel().scan_codes(queries[short], k, OFF, rows, *scanned, *some)
         else:
             alone = self._graph._replace(groups=False)  # each row is compared, so none stands for others
@@ -237,7 +244,8 @@ class MappedIndex:
         scratch: Scratch | None = getattr(self._threads, "scratch", None)
         if scratch is None or len(scratch.found) <= ef:
             count, dim = len(self), self._vectors.dim
-            room = max(ef + 1, 512, self.file.layout.max_links0)
+            room = max(4 * ef, 512, TOGETHER * self.file.layout.max_links0)
+            size, words = (self.codes.rows.shape[1], self.codes.signs.shape[1]) if self.codes else (0, 0)
             scratch = Scratch(
                 visited=np.zeros(count, np.uint16),
                 near=np.empty(count, np.float32),
@@ -247,9 +255,15 @@ class MappedIndex:
                 found=np.empty(room, np.float32),
                 found_ids=np.empty(room, np.int64),
                 fresh=np.empty(room, np.int64),
+                taken=np.empty(TOGETHER, np.int64),
+                close=np.empty(room, np.int64),
                 query=_aligned(dim, np.float32),
-                query_codes=_aligned(dim, np.int16),
-                state=np.zeros(2, np.int64),
+                rotated=_aligned(size, np.float32),
+                other=_aligned(size, np.float32),
+                query_codes=_aligned(size, np.int8),
+                planes=_aligned(PLANES * words, np.uint64),
+                factors=np.zeros(4, np.float32),
+                state=np.zeros(8, np.int64),
             )
             self._threads.scratch = scratch
         return scratch
@@ -258,7 +272,7 @@ class MappedIndex:
 def _aligned(count: int, kind: type) -> NDArray[Any]:
     """Return an array that begins with a cache line: loads across two of them make a comparison a fifth slower."""
     size = count * np.dtype(kind).itemsize
-    room = np.empty(size + 64, np.uint8)
+    room = np.zeros(size + 64, np.uint8)
     start = -room.ctypes.data % 64
     return room[start : start + size].view(kind)
 

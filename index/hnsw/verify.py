@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.errors import VectorIndexError
-from index.hnsw.codes import encode, open_codes
+from index.hnsw.codes import encode_rotated, open_codes
 from index.hnsw.file import HnswFile, upper_offsets
 from index.hnsw.groups import check_groups
 from index.hnsw.kernel.types import DELETED, MEMBER
@@ -85,10 +85,14 @@ def check_codes(path: Path, file: HnswFile, metric: Metric) -> Iterator[str]:
     for at in range(0, layout.count, CHUNK):
         part = slice(at, at + CHUNK)
         with np.errstate(all="ignore"):
-            rows, terms = encode(vectors[part], metric)
-        if not np.array_equal(rows, codes.rows[part, : layout.dim]) or codes.rows[part, layout.dim :].any():
+            rows, signs = encode_rotated(vectors[part], metric, codes.rotation)
+        if not np.array_equal(rows, codes.rows[part]):
             yield f"the codes of elements {at} to {at + len(rows) - 1} are not those of their vectors"
-        if not np.allclose(terms, codes.terms[part], rtol=1e-5, equal_nan=True):
+        words, terms = codes.terms_at // 2, slice(codes.terms_at, None)
+        if not np.array_equal(signs[:, :words], codes.signs[part, :words]):
+            yield f"the signs of elements {at} to {at + len(rows) - 1} are not those of their vectors"
+        made, there = signs.view(np.float32)[:, terms], codes.terms[part, terms]
+        if not np.allclose(made, there, rtol=1e-4, atol=1e-6, equal_nan=True):
             yield f"the scales of elements {at} to {at + len(rows) - 1} are not those of their vectors"
     if not np.array_equal(file.links[:, : 1 + layout.max_links0], codes.links):
         yield "its links are not those of the index file"

@@ -12,10 +12,20 @@ from collections.abc import Mapping
 _V2 = {"cx16", "popcnt", "sahf", "sse3", "sse4.1", "sse4.2", "ssse3"}
 _V3 = _V2 | {"avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe", "xsave"}
 _V4 = _V3 | {"avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl"}
+_ICE_LAKE = _V4 | {
+    *("adx", "aes", "avx512bitalg", "avx512ifma", "avx512vbmi", "avx512vbmi2", "avx512vnni", "avx512vpopcntdq"),
+    *("clflushopt", "fsgsbase", "gfni", "pclmul", "rdrnd", "rdseed", "sha", "vaes", "vpclmulqdq", "xsavec", "xsaveopt"),
+}
+WITH_VNNI = "icelake-server"  # has VPDPBUSD and VPOPCNTQ, as Zen 4 and all Xeons since do
 
 # LLVM's name of the family -> what a CPU must have, and LLVM's options; the best comes first. Of itself LLVM would use only
 # half the width of an AVX-512 register, which costs a fifth of the queries/s at 2048 dimensions.
-CPU_TARGETS = {"x86-64-v4": (_V4, "-prefer-256-bit"), "x86-64-v3": (_V3, ""), "x86-64-v2": (_V2, "")}
+CPU_TARGETS = {
+    WITH_VNNI: (_ICE_LAKE, "-prefer-256-bit"),
+    "x86-64-v4": (_V4, "-prefer-256-bit"),
+    "x86-64-v3": (_V3, ""),
+    "x86-64-v2": (_V2, ""),
+}
 
 
 def best_cpu_target(features: Mapping[str, bool]) -> tuple[str, str] | None:

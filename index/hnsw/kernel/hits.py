@@ -6,8 +6,10 @@ import numpy as np
 
 from index.hnsw.kernel.jit import inner
 from index.hnsw.kernel.members import allowed, any_allowed, members_of
-from index.hnsw.kernel.primitives import distance_to, exact_distance_to, length_of, pop, prefetch_row, push
-from index.hnsw.kernel.types import DAMAGED, GROUP_RADIUS, LEADS, SQUARED_L2
+from index.hnsw.kernel.primitives import distance_to, exact_distance_to, key_of, length_of, pop, prefetch_row, push
+from index.hnsw.kernel.types import DAMAGED, GROUP_RADIUS, LEADS, ROW, SQUARED_L2
+
+AHEAD = 512  # bytes of each row that are prefetched; the processor itself sees to those that follow
 
 
 @inner()
@@ -69,31 +71,68 @@ def _compare_members(query, length, graph, vectors, allow, leader, n_found, most
 
 
 @inner()
-def refine(query, graph, vectors, allow, k, rerank, size, scratch):  # type: ignore[no-untyped-def]
-    """Replace what a walk has found by its best ``rerank`` rows by their vectors, groups included; how many, or DAMAGED."""
-    found_ids, fresh, leaders = scratch.found_ids, scratch.fresh, scratch.leaders
+def best_by_vectors(query, graph, vectors, allow, rerank, size, scratch):  # type: ignore[no-untyped-def]
+    """Choose from what a walk by vectors has found in ``scratch.found`` the best ``rerank``, groups included; how many."""
+    rows, leaders = scratch.found_ids, scratch.leaders
     n_leaders = 0
     if graph.groups:
         for place in range(size):
-            if graph.links[found_ids[place], 0] & LEADS:
-                leaders[n_leaders] = found_ids[place]
+            if graph.links[rows[place], 0] & LEADS:
+                leaders[n_leaders] = rows[place]
                 n_leaders += 1
     while size > rerank:
-        pop(scratch.found, found_ids, size)
+        pop(scratch.found, rows, size)
         size -= 1
-    n_fresh = 0
+    for place in range(size):
+        scratch.fresh[place] = rows[place]
+    return _choose(query, graph, vectors, allow, rerank, size, n_leaders, scratch)
+
+
+@inner()
+def best_by_codes(query, graph, vectors, allow, k, rerank, size, n_close, scratch):  # type: ignore[no-untyped-def]
+    """Choose from ``scratch.close`` all that may be among the best ``k``, as far as codes tell it, groups included; how many.
+
+    ``scratch.found`` are the distances of the best ``size``.
+    """
+    found, close, leaders = scratch.found, scratch.close, scratch.leaders
+    while size > k:
+        pop(found, scratch.found_ids, size)
+        size -= 1
+    limit = -found[0] if size == k else np.float32(np.inf)
+    n_rows, n_leaders = 0, 0
+    for place in range(n_close):
+        node = close[place] & ROW
+        if graph.groups and graph.links[node, 0] & LEADS:
+            leaders[n_leaders] = node
+            n_leaders += 1
+        if key_of(close[place]) <= limit:
+            scratch.fresh[n_rows] = node
+            n_rows += 1
+    return _choose(query, graph, vectors, allow, rerank, n_rows, n_leaders, scratch)
+
+
+@inner()
+def _choose(query, graph, vectors, allow, rerank, size, n_leaders, scratch):  # type: ignore[no-untyped-def]
+    """Put the first ``size`` of ``scratch.fresh`` that may be hits into ``scratch.found_ids``; how many, or DAMAGED.
+
+    Where some lead groups, put the ``rerank`` nearest of them and of all members.
+    """
+    fresh, n_rows = scratch.fresh, 0
     for place in range(size):
         # A leader that may not be a hit itself was found for those that it leads.
-        if not graph.groups or any_allowed(graph, allow, found_ids[place]):
-            fresh[n_fresh] = found_ids[place]
-            n_fresh += 1
-    size = compare(query, vectors, fresh, n_fresh, rerank, scratch)
-    if n_leaders > 0 and size >= 0:
-        length = length_of(query)
-        for place in range(n_leaders):
-            size = _compare_members(query, length, graph, vectors, allow, leaders[place], size, rerank, scratch)
-            if size < 0:
-                return DAMAGED
+        if not graph.groups or any_allowed(graph, allow, fresh[place]):
+            fresh[n_rows] = fresh[place]
+            n_rows += 1
+    if n_leaders == 0:
+        for place in range(n_rows):
+            scratch.found_ids[place] = fresh[place]
+        return n_rows
+    size = compare(query, vectors, fresh, n_rows, rerank, scratch)
+    length = length_of(query)
+    for place in range(n_leaders):
+        if size < 0:
+            return DAMAGED
+        size = _compare_members(query, length, graph, vectors, allow, scratch.leaders[place], size, rerank, scratch)
     return size
 
 
@@ -124,6 +163,12 @@ def _add_hit(vectors, node, distance, n_hits, labels, distances):  # type: ignor
 def nearest_first(query, graph, vectors, allow, size, k, scratch, labels, distances):  # type: ignore[no-untyped-def]
     """Empty ``scratch.found`` into the labels and distances of its best ``k``, copies next to each; how many."""
     exact, ids = scratch.exact, scratch.near_ids
+    first, end = 4 * vectors.at, 4 * (vectors.at + vectors.dim)
+    for place in range(size):
+        node = scratch.found_ids[place]
+        if node < 0 or node >= vectors.rows.shape[0]:
+            return DAMAGED
+        prefetch_row(vectors.rows, node, first, min(end, first + AHEAD))
     for place in range(size):
         node = scratch.found_ids[place]
         vector = vectors.rows[node][vectors.at : vectors.at + vectors.dim]

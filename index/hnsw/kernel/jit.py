@@ -20,7 +20,7 @@ from numba import njit
 from numba.core import config
 from numba.core.caching import CacheImpl, InTreeCacheLocator
 
-from index.hnsw.kernel.cpu_targets import best_cpu_target
+from index.hnsw.kernel.cpu_targets import WITH_VNNI, best_cpu_target
 
 PACKAGE = Path(__file__).parent
 CACHE = PACKAGE / "compiled_cache"
@@ -56,6 +56,8 @@ except RuntimeError:  # LLVM cannot tell, on some systems that are not x86-64
 # numba asks for its CPU once, when it is first used: so whatever is compiled imports this module before.
 if CPU_TARGET and config.CPU_NAME is None:  # NUMBA_CPU_NAME goes before
     config.CPU_NAME, config.CPU_FEATURES = CPU_TARGET
+
+HAS_VNNI = config.CPU_NAME == WITH_VNNI
 
 DISPATCHERS: list[Any] = []  # all that was made by compiled()
 

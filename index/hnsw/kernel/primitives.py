@@ -5,6 +5,7 @@ What is compiled together must be known to numba's cache together: ``index/hnsw/
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,12 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-from index.hnsw.kernel.jit import inner
-from index.hnsw.kernel.types import SQUARED_L2
+from index.hnsw.kernel.jit import HAS_VNNI, inner
+from index.hnsw.kernel.simd import as_bits, as_float, dot_bytes
+from index.hnsw.kernel.types import LARGEST, LENGTH, MIDDLE, OFFSET, SCALE, SQUARED_L2, CodedQuery
 
+# Both codes are rounded, by a part of their scale that is uniform: these are 2.5 deviations of a difference of two distances.
+CODE_ERROR = np.float32(2.5 * math.sqrt(2 / 12))
 # "reassoc" lets LLVM sum in vector lanes; NaN and infinity keep their meaning, since a damaged file may hold them.
 _SUM = {"reassoc", "contract"}
 
@@ -73,27 +77,43 @@ def exact_distance_to(query, vector, space):  # type: ignore[no-untyped-def]
 
 
 @inner()
-def _code_product(query, code):  # type: ignore[no-untyped-def]
-    total = np.int32(0)  # the query's codes are small enough that no sum leaves 32 bits
+def _sum_products(query, code):  # type: ignore[no-untyped-def]
+    total = np.int32(0)
     for i in range(query.shape[0]):
         total = np.int32(total + np.int32(query[i]) * np.int32(code[i]))
     return total
 
 
-def far(query: Any, scale: Any, rows: Any, at: Any, terms: Any, node: Any, space: Any) -> Any:
-    """Return the distance from the query to a row: of float32 vectors, or from codes as terms[0] + terms[1]·(q·code)."""
+_code_product = dot_bytes if HAS_VNNI else _sum_products
+
+
+def far(query: Any, rows: Any, at: Any, terms: Any, terms_at: Any, node: Any, space: Any) -> Any:
+    """Return the distance from the query to a row: of float32 vectors, or from codes as OFFSET + SCALE·(q·code)."""
 
 
 @overload(far)
-def _choose_far(query, scale, rows, at, terms, node, space):  # type: ignore[no-untyped-def]
-    def of_vectors(query, scale, rows, at, terms, node, space):  # type: ignore[no-untyped-def]
+def _choose_far(query, rows, at, terms, terms_at, node, space):  # type: ignore[no-untyped-def]
+    def of_vectors(query, rows, at, terms, terms_at, node, space):  # type: ignore[no-untyped-def]
         return distance_to(query, rows[node][at : at + query.shape[0]], space)
 
-    def of_codes(query, scale, rows, at, terms, node, space):  # type: ignore[no-untyped-def]
-        product = _code_product(query, rows[node][at : at + query.shape[0]])
-        return terms[node, 0] + terms[node, 1] * (scale * np.float32(product))
+    def of_codes(query, rows, at, terms, terms_at, node, space):  # type: ignore[no-untyped-def]
+        product = _code_product(query.codes, rows[node]) - query.middle
+        return terms[node, terms_at + OFFSET] + terms[node, terms_at + SCALE] * (query.scale * np.float32(product))
 
-    return of_codes if isinstance(query.dtype, types.Integer) else of_vectors
+    return of_vectors if isinstance(query, types.Array) else of_codes
+
+
+@inner()
+def distance_of(query, graph, node, space):  # type: ignore[no-untyped-def]
+    """Return the distance from the query to a row of the graph."""
+    return far(query, graph.rows, graph.at, graph.terms, graph.terms_at, node, space)
+
+
+@inner()
+def code_error(query, graph, node, length):  # type: ignore[no-untyped-def]
+    """Return how far off a distance by codes is at most, for a query of a length."""
+    terms, at = graph.terms[node], graph.terms_at
+    return CODE_ERROR * (query.scale * terms[at + LENGTH] - terms[at + SCALE] * length)
 
 
 @inner()
@@ -135,6 +155,45 @@ def pop(keys, ids, size):  # type: ignore[no-untyped-def]
     ids[at] = node
 
 
+@inner()
+def packed(key, node):  # type: ignore[no-untyped-def]
+    """Return a float32 key and a row as one int64, which are in the order of the keys, and of equal ones of the rows."""
+    bits = as_bits(np.float32(key))
+    return np.int64(bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))) << 32 | np.int64(node)
+
+
+@inner()
+def key_of(value):  # type: ignore[no-untyped-def]
+    """Return the key of a packed value."""
+    bits = np.int32(value >> 32)
+    return as_float(np.int32(bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))))
+
+
+@inner()
+def push_packed(heap, size, value):  # type: ignore[no-untyped-def]
+    """Put a packed value into a heap of ``size`` with the smallest on top."""
+    at = size
+    while at > 0 and heap[(at - 1) >> 1] > value:
+        heap[at] = heap[(at - 1) >> 1]
+        at = (at - 1) >> 1
+    heap[at] = value
+
+
+@inner()
+def pop_packed(heap, size):  # type: ignore[no-untyped-def]
+    """Take the smallest value off a heap of ``size``."""
+    last, value, at, child = size - 1, heap[size - 1], 0, 1
+    while child < last:
+        child += np.int64(
+            heap[child + 1] < heap[child]
+        )  # the last one stands behind, so there is always a second child
+        if heap[child] >= value:
+            break
+        heap[at] = heap[child]
+        at, child = child, 2 * child + 1
+    heap[at] = value
+
+
 @inner(fastmath=_SUM)
 def length_of(vector):  # type: ignore[no-untyped-def]
     total = np.float32(0)
@@ -154,16 +213,21 @@ def take_query(row, unit, query):  # type: ignore[no-untyped-def]
 
 
 @inner()
+def peak_of(row):  # type: ignore[no-untyped-def]
+    """Return the largest magnitude in float32 [n]; NaN or infinity where one is there."""
+    words = row.view(np.int32)
+    largest = np.int32(0)  # without their signs floats are in the order of their bits
+    for i in range(words.shape[0]):
+        largest = max(largest, words[i] & np.int32(0x7FFFFFFF))
+    return as_float(largest)
+
+
+@inner()
 def encode_query(query, codes):  # type: ignore[no-untyped-def]
-    """Round a query to whole numbers, as large as leave the sum of products with codes in 32 bits; their scale."""
-    largest = min(32767, (2**31 - 1) // (127 * query.shape[0]))
-    peak = np.float32(0)
+    """Round a query, float32 [n], to int8; as what ``far`` takes."""
+    peak, total = peak_of(query), np.int32(0)
+    factor = LARGEST / peak if peak > 0 and np.isfinite(peak) else np.float32(0)
     for i in range(query.shape[0]):
-        peak = max(peak, abs(query[i]))
-    if not (peak > 0 and np.isfinite(peak)):
-        codes[:] = 0
-        return np.float32(0)
-    factor = np.float32(largest) / peak
-    for i in range(query.shape[0]):
-        codes[i] = np.int16(np.rint(query[i] * factor))
-    return peak / np.float32(largest)
+        codes[i] = np.int8(np.rint(query[i] * factor))
+        total += np.int32(codes[i])
+    return CodedQuery(codes, peak / LARGEST if factor > 0 else np.float32(0), np.int32(MIDDLE * total))

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from index.hnsw.kernel.hits import compare, keep, label_of, nearest_first, refine, sort_heap
+from index.hnsw.kernel.coded_walk import walk_codes
+from index.hnsw.kernel.hits import best_by_codes, best_by_vectors, compare, keep, label_of, nearest_first, sort_heap
 from index.hnsw.kernel.jit import compiled, inner
 from index.hnsw.kernel.primitives import encode_query, exact_distance_to, far, length_of, prefetch_row, take_query
-from index.hnsw.kernel.types import DAMAGED, TAG
+from index.hnsw.kernel.signs import rotate_query, split_query
+from index.hnsw.kernel.types import DAMAGED, LENGTH, SCALE, TAG
 from index.hnsw.kernel.walk import walk
 
 AHEAD = 8  # rows that are prefetched before their turn in a scan of codes: a third faster where they lie apart
@@ -40,24 +42,26 @@ def search_vectors(queries, k, ef, rerank, graph, vectors, allow, budget, scratc
     for n in range(queries.shape[0]):
         take_query(queries[n], vectors.unit, scratch.query)
         tag = _next_tag(scratch)
-        size = walk(scratch.query, np.float32(1), graph, vectors.space, ef, allow, budget, tag, scratch)
+        size = walk(scratch.query, graph, vectors.space, ef, allow, budget, tag, scratch)
         if size > 0:
-            size = refine(scratch.query, graph, vectors, allow, k, rerank, size, scratch)
+            size = best_by_vectors(scratch.query, graph, vectors, allow, rerank, size, scratch)
         if size > 0:
             size = nearest_first(scratch.query, graph, vectors, allow, size, k, scratch, labels[n], distances[n])
         sizes[n] = size
 
 
 @compiled
-def search_codes(queries, k, ef, rerank, graph, vectors, allow, budget, scratch, labels, distances, sizes):  # type: ignore[no-untyped-def]
-    """Walk the graph by codes, and compare the best ``rerank`` rows again by their vectors; else as search_vectors."""
+def search_codes(queries, k, ef, rerank, graph, rotation, vectors, allow, budget, scratch, labels, distances, sizes):  # type: ignore[no-untyped-def]
+    """Walk the graph by codes, and compare by their vectors what may be among the best; else as search_vectors."""
     for n in range(queries.shape[0]):
         take_query(queries[n], vectors.unit, scratch.query)
-        scale = encode_query(scratch.query, scratch.query_codes)
+        rotate_query(scratch.query, rotation, scratch.rotated, scratch.other)
+        query = encode_query(scratch.rotated, scratch.query_codes)
+        split_query(scratch.rotated, graph.signs.shape[1], scratch.planes, scratch.factors)
         tag = _next_tag(scratch)
-        size = walk(scratch.query_codes, scale, graph, vectors.space, ef, allow, budget, tag, scratch)
+        size, n_close = walk_codes(query, graph, ef, allow, budget, tag, scratch)
         if size > 0:
-            size = refine(scratch.query, graph, vectors, allow, k, rerank, size, scratch)
+            size = best_by_codes(scratch.query, graph, vectors, allow, k, rerank, size, n_close, scratch)
         if size > 0:
             size = nearest_first(scratch.query, graph, vectors, allow, size, k, scratch, labels[n], distances[n])
         sizes[n] = size
@@ -78,11 +82,11 @@ def scan_rows(queries, k, most, rows, graph, vectors, allow, scratch, labels, di
 
 
 @compiled
-def scan_codes(queries, k, off, rows, codes, terms, vectors, scratch, labels, distances, sizes):  # type: ignore[no-untyped-def]
+def scan_codes(queries, k, off, rows, codes, terms, terms_at, rotation, vectors, scratch, labels, distances, sizes):  # type: ignore[no-untyped-def]
     """Compare each query with ``rows``, int64 [m], by their codes, and with those that may be its nearest by their vectors.
 
-    A distance by codes is taken to be wrong by ``off`` times the row's scale and the query's length, at most. Else as
-    search_vectors, with no filter; ``scratch.near`` has room for m distances.
+    A distance by codes is taken to be wrong by ``off`` times the row's scale and the query's length, and as much the other
+    way, at most. Else as search_vectors, with no filter; ``scratch.near`` has room for m distances.
     """
     least, found, found_ids, exact, ids = (
         scratch.near,
@@ -94,8 +98,9 @@ def scan_codes(queries, k, off, rows, codes, terms, vectors, scratch, labels, di
     row_bytes = codes.shape[1]
     for n in range(queries.shape[0]):
         take_query(queries[n], vectors.unit, scratch.query)
-        scale = encode_query(scratch.query, scratch.query_codes)
-        wrong = off * (np.float32(1) if vectors.unit else length_of(scratch.query))
+        rotate_query(scratch.query, rotation, scratch.rotated, scratch.other)
+        query = encode_query(scratch.rotated, scratch.query_codes)
+        wrong = off * length_of(scratch.rotated)
         size, limit = 0, np.float32(np.inf)
         for place in range(rows.shape[0]):
             node = rows[place]
@@ -104,9 +109,9 @@ def scan_codes(queries, k, off, rows, codes, terms, vectors, scratch, labels, di
                 break
             if place + AHEAD < rows.shape[0]:
                 prefetch_row(codes, rows[place + AHEAD], 0, row_bytes)
-                prefetch_row(terms, rows[place + AHEAD], 0, 8)
-            distance = far(scratch.query_codes, scale, codes, 0, terms, node, vectors.space)
-            margin = wrong * abs(terms[node, 1])
+                prefetch_row(terms, rows[place + AHEAD], 4 * terms_at, 4 * terms_at + 12)
+            distance = far(query, codes, 0, terms, terms_at, node, vectors.space)
+            margin = wrong * abs(terms[node, terms_at + SCALE]) + off * query.scale * terms[node, terms_at + LENGTH]
             least[place] = distance - margin
             if distance + margin < limit:
                 size = keep(node, distance + margin, size, k, found, found_ids)

@@ -9,6 +9,10 @@ from numpy.typing import NDArray
 
 INNER_PRODUCT = 0  # distance 1 - q·v; cosine is this on unit vectors, as in hnswlib
 SQUARED_L2 = 1
+LANES = 16  # coordinates that stand next to each other in a rotation: a register of AVX-512
+PLANES = 4  # bits of a query's coordinate that are compared with the signs of rows
+ROW = np.int64(0xFFFFFFFF)  # the row of a packed key and row
+TOGETHER = 4  # rows that a walk by codes compares at once
 DAMAGED = -1
 OVER_BUDGET = -2
 TAG, SPENT = 0, 1  # places in Scratch.state
@@ -17,21 +21,50 @@ DELETED, LEADS, MEMBER = 1 << 16, 1 << 24, 1 << 25
 GROUP_SIZE, GROUP_RADIUS = 1, 2
 
 
+# Columns of a companion's terms, float32, behind the words of signs (index/hnsw/codes.py).
+OFFSET, SCALE, LENGTH, SIGN_SCALE, SIGN_ERROR, POSITIVE = range(6)
+MIDDLE, LARGEST = 128, np.float32(127)  # a code is MIDDLE and a whole number up to LARGEST either way
+
+
+class CodedQuery(NamedTuple):
+    """A query as codes are compared with it: int8 [n], times ``scale``; ``middle`` is what MIDDLE adds to any product."""
+
+    codes: NDArray[np.int8]
+    scale: np.float32
+    middle: np.int32
+
+
+class Rotation(NamedTuple):
+    """A rotation about a centre (index/hnsw/rotation.py): in each round coordinates get signs and are mixed.
+
+    ``centre``: float32 [dim]; ``signs``: float32 [rounds, padded], scaled; ``order``: uint32 [rounds - 1, padded], the order
+    in which the coordinates go into the next round. Without rounds nothing is moved or mixed.
+    """
+
+    centre: NDArray[np.float32]
+    order: NDArray[np.uint32]
+    signs: NDArray[np.float32]
+
+
 class Graph(NamedTuple):
-    """What is walked. ``rows`` are what the query is compared with on the way: vectors, or codes with ``terms``.
+    """What is walked. ``rows`` are what the query is compared with on the way: vectors, or codes, with ``terms`` and signs.
 
     ``links``: uint32 [count, >= 1 + max_links0], hnswlib's level-0 word and ids; ``upper``: uint32, the words above level
-    0; ``upper_at``: uint32 [count], the word in ``upper`` where a row's links begin, or 0; ``rows``: float32 or int8
-    [count, >= at + dim]; ``terms``: float32 [count, 2], see ``far``. ``deletions`` and ``groups`` say whether any element
-    is marked as deleted, or leads a group.
+    0; ``upper_at``: uint32 [count], the word in ``upper`` where a row's links begin, or 0; ``rows``: float32 or uint8
+    [count, >= end], compared from column ``at`` to ``end``; ``signs``: uint64 [count, words], of codes only; ``terms``:
+    float32 [count, columns], see ``Codes``. ``deletions`` and ``groups`` say whether any element is marked as deleted, or
+    leads a group.
     """
 
     links: NDArray[np.uint32]
     upper: NDArray[np.uint32]
     upper_at: NDArray[np.uint32]
-    rows: NDArray[np.float32] | NDArray[np.int8]
+    rows: NDArray[np.float32] | NDArray[np.uint8]
+    signs: NDArray[np.uint64]
     terms: NDArray[np.float32]
+    terms_at: int
     at: int
+    end: int
     max_links: int
     max_links0: int
     max_level: int
@@ -55,8 +88,9 @@ class Vectors(NamedTuple):
 class Scratch(NamedTuple):
     """What a thread's queries reuse. ``visited``: uint16 [count], a row is seen where it equals the query's tag;
     ``near`` is a heap of the rows still to expand, ``found`` one of the best rows, by negated distance; ``leaders``: those
-    of them that lead others; ``exact``: float64 distances of the last ones; ``state``: the last query's tag, and how many
-    distances it took on level 0."""
+    of them that lead others; ``exact``: float64 distances of the last ones; ``rotated``, ``other``, ``query_codes``,
+    ``planes``, ``factors``: the query as codes and signs are compared with it; ``state``: the last query's tag, and how
+    many distances it took on level 0."""
 
     visited: NDArray[np.uint16]
     near: NDArray[np.float32]
@@ -66,6 +100,12 @@ class Scratch(NamedTuple):
     found: NDArray[np.float32]
     found_ids: NDArray[np.int64]
     fresh: NDArray[np.int64]
+    taken: NDArray[np.int64]
+    close: NDArray[np.int64]
     query: NDArray[np.float32]
-    query_codes: NDArray[np.int16]
+    rotated: NDArray[np.float32]
+    other: NDArray[np.float32]
+    query_codes: NDArray[np.int8]
+    planes: NDArray[np.uint64]
+    factors: NDArray[np.float32]
     state: NDArray[np.int64]
