@@ -97,7 +97,9 @@ class IndexBackend(Protocol):
 
 def as_queries(queries: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
     """Return queries as contiguous float32 [n, dim]. Raises DimensionMismatch for any other shape."""
-    rows = np.require(queries, np.float32, ["C", "W"])  # as the kernel was compiled for
+    rows = np.asarray(queries)
+    if rows.dtype != np.float32 or not rows.flags.carray:  # as the kernel was compiled for
+        rows = np.require(rows, np.float32, ["C", "W"])
     if rows.ndim != 2 or rows.shape[1] != dim:
         raise DimensionMismatch(f"queries of shape {rows.shape} were given to an index of {dim}-d vectors")
     return rows

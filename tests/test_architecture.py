@@ -41,7 +41,7 @@ MAY_IMPORT_HEAVY = {
         "model/engines/openvino_import.py",
     ),
     *("demo/page.py", "demo/gradio_patches.py"),
-    *(f"index/hnsw/kernel/{name}.py" for name in ("search", "primitives", "simd", "jit")),
+    *(f"index/hnsw/kernel/{name}.py" for name in ("search", "primitives", "simd", "handles", "jit")),
 }
 
 

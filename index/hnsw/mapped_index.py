@@ -27,8 +27,10 @@ from index.hnsw.kernel.types import (
     SQUARED_L2,
     TOGETHER,
     Graph,
+    Rotation,
     Scratch,
     Vectors,
+    handle_of,
 )
 from index.hnsw.numpy_search import search_with_numpy
 from index.hnsw.planner import UNBOUNDED, plan
@@ -37,9 +39,10 @@ from index.row_mask import Allowed
 
 NO_FILTER = np.empty(0, np.uint8)
 NO_TERMS, NO_SIGNS = np.empty((0, 2), np.float32), np.empty((0, 0), np.uint64)
+NO_ROTATION = Rotation(np.empty(0, np.float32), np.empty((0, 0), np.uint32), np.empty((0, 0), np.float32))
 BLOCK = 32  # queries that a thread takes at a time
 PROBES = 16  # walks that tell the planner what a walk takes here
-SPARE = 16  # candidates more than k that are found by codes and compared by their vectors (docs/decisions/0008)
+SPARE = 16  # rows more than k that are kept by float32 distances and put in order by float64 ones
 
 
 @functools.cache
@@ -58,6 +61,14 @@ class _Found(NamedTuple):
     @classmethod
     def of(cls, count: int, k: int) -> _Found:
         return cls(np.empty((count, k), np.int64), np.empty((count, k), np.float32), np.zeros(count, np.int64))
+
+    def each(self) -> list[Neighbours]:
+        """Return each query's answer."""
+        sizes = self.sizes.tolist()
+        if min(sizes, default=0) == self.labels.shape[1]:
+            return list(map(Neighbours, self.labels, self.distances))
+        rows = zip(self.labels, self.distances, sizes, strict=True)
+        return [Neighbours(labels[:size], distances[:size]) for labels, distances, size in rows]
 
     def part(self, which: slice | NDArray[np.intp]) -> _Found:
         """Return some queries' answers: a view for a slice, a copy for places."""
@@ -93,6 +104,7 @@ class MappedIndex:
             *(links, file.upper, upper_at, rows, signs, terms, terms_at, start, end),
             *(*top, codes is None or codes.deletions, groups),
         )
+        self._handle = handle_of(self._graph, codes.rotation if codes else NO_ROTATION, self._vectors)
         self._threads = threading.local()
         self._usual = functools.lru_cache(64)(self._measure)
 
@@ -137,12 +149,13 @@ class MappedIndex:
         if len(rows) and len(self) and (allowed is None or len(allowed)):
             ef = min(max(ef, k), len(self))
             budget = UNBOUNDED if allowed is None else self._budget(allowed, ef)
-            work = functools.partial(self._answer, rows, k, ef, allowed, budget, found)
-            self._spread(work, len(rows), threads)
-        return [
-            Neighbours(labels[:size], distances[:size])
-            for labels, distances, size in zip(found.labels, found.distances, found.sizes.tolist(), strict=True)
-        ]
+            if threads == 1 or len(rows) <= BLOCK:
+                self._answer(rows, k, ef, allowed, budget, found)
+            else:
+                self._spread(
+                    lambda part: self._answer(rows[part], k, ef, allowed, budget, found.part(part)), len(rows), threads
+                )
+        return found.each()
 
     def vector(self, row: int) -> NDArray[np.float32]:
         """Return a copy of the vector in ``row``, float32 [dim]; of unit length where the metric is cosine."""
@@ -168,13 +181,10 @@ class MappedIndex:
             for block in blocks:  # the threads share one iterator, and who is free takes the next
                 work(block)
 
-        if threads == 1 or count <= BLOCK:
-            work(slice(0, count))
-        else:
-            helpers = [_pool().submit(take_turns) for _ in range(threads - 1)]
-            take_turns()
-            for helper in helpers:
-                helper.result()
+        helpers = [_pool().submit(take_turns) for _ in range(threads - 1)]
+        take_turns()
+        for helper in helpers:
+            helper.result()
 
     def _budget(self, allowed: Allowed, ef: int) -> int:
         return plan(len(allowed), len(self), self._usual(ef), self._vectors.dim, codes=self.codes is not None)
@@ -196,25 +206,20 @@ class MappedIndex:
         allowed: Allowed | None,
         budget: int,
         found: _Found,
-        part: slice,
     ) -> None:
-        queries, found = queries[part], found.part(part)
         if budget:
             self._walk(queries, k, ef, NO_FILTER if allowed is None else allowed.bits, budget, found)
         else:
             found.sizes.fill(OVER_BUDGET)
-        if found.sizes.min() < k:
+        if min(found.sizes.tolist()) < k:  # a few of them faster than by numpy, and no slower where there are many
             self._complete(queries, k, allowed, found)
 
     def _walk(
         self, queries: NDArray[np.float32], k: int, ef: int, bits: NDArray[np.uint8], budget: int, found: _Found
     ) -> None:
-        scratch, rerank = self._scratch(ef), min(max(ef, k + SPARE), k + SPARE)
-        some = self._vectors, bits, budget, scratch
-        if self.codes:
-            kernel().search_codes(queries, k, ef, rerank, self._graph, self.codes.rotation, *some, *found)
-        else:
-            kernel().search_vectors(queries, k, ef, rerank, self._graph, *some, *found)
+        self._scratch(ef)
+        search = kernel().search_codes if self.codes else kernel().search_vectors
+        search(queries, k, ef, k + SPARE, self._handle, bits, budget, self._threads.handle, *found)
 
     def _complete(self, queries: NDArray[np.float32], k: int, allowed: Allowed | None, found: _Found) -> None:
         """Compare the rows themselves where the graph is not worth its cost, or does not lead to all that is there."""
@@ -265,7 +270,7 @@ class MappedIndex:
                 factors=np.zeros(4, np.float32),
                 state=np.zeros(8, np.int64),
             )
-            self._threads.scratch = scratch
+            self._threads.scratch, self._threads.handle = scratch, handle_of(scratch)
         return scratch
 
 

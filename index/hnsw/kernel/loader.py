@@ -6,6 +6,7 @@ until it is there.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import threading
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ _there.set()
 _loading = threading.local()
 
 
+@functools.cache
 def kernel() -> Any:
     """Return the module of the compiled kernel (``index/hnsw/kernel/search.py``); imports numba the first time."""
     return importlib.import_module("index.hnsw.kernel.search")

@@ -184,9 +184,8 @@ def pop_packed(heap, size):  # type: ignore[no-untyped-def]
     """Take the smallest value off a heap of ``size``."""
     last, value, at, child = size - 1, heap[size - 1], 0, 1
     while child < last:
-        child += np.int64(
-            heap[child + 1] < heap[child]
-        )  # the last one stands behind, so there is always a second child
+        if heap[child + 1] < heap[child]:  # the last one stands behind, so there is always a second child
+            child += 1
         if heap[child] >= value:
             break
         heap[at] = heap[child]

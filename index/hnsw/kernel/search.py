@@ -12,6 +12,15 @@ from __future__ import annotations
 import numpy as np
 
 from index.hnsw.kernel.coded_walk import walk_codes
+from index.hnsw.kernel.handles import (
+    AT_ROTATION,
+    AT_VECTORS,
+    coded_graph,
+    plain_graph,
+    rotation_of,
+    scratch_of,
+    vectors_of,
+)
 from index.hnsw.kernel.hits import best_by_codes, best_by_vectors, compare, keep, label_of, nearest_first, sort_heap
 from index.hnsw.kernel.jit import compiled, inner
 from index.hnsw.kernel.primitives import encode_query, exact_distance_to, far, length_of, prefetch_row, take_query
@@ -33,12 +42,14 @@ def _next_tag(scratch):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def search_vectors(queries, k, ef, rerank, graph, vectors, allow, budget, scratch, labels, distances, sizes):  # type: ignore[no-untyped-def]
+def search_vectors(queries, k, ef, rerank, index, allow, budget, buffers, labels, distances, sizes):  # type: ignore[no-untyped-def]
     """Walk the graph by its vectors for each query, float32 [n, dim].
 
-    Fills ``labels`` int64 and ``distances`` float32, both [n, k], nearest first, and ``sizes`` int64 [n]: how many, or
-    DAMAGED, or OVER_BUDGET. ``allow``: uint8, a bit for each row, or empty.
+    ``index``: the handle of its graph, rotation and vectors; ``buffers``: that of the scratch; ``allow``: uint8, a bit for
+    each row, or empty. Fills ``labels`` int64 and ``distances`` float32, both [n, k], nearest first, and ``sizes`` int64
+    [n]: how many, or DAMAGED, or OVER_BUDGET.
     """
+    graph, vectors, scratch = plain_graph(index, 0), vectors_of(index, AT_VECTORS), scratch_of(buffers, 0)
     for n in range(queries.shape[0]):
         take_query(queries[n], vectors.unit, scratch.query)
         tag = _next_tag(scratch)
@@ -51,8 +62,10 @@ def search_vectors(queries, k, ef, rerank, graph, vectors, allow, budget, scratc
 
 
 @compiled
-def search_codes(queries, k, ef, rerank, graph, rotation, vectors, allow, budget, scratch, labels, distances, sizes):  # type: ignore[no-untyped-def]
+def search_codes(queries, k, ef, rerank, index, allow, budget, buffers, labels, distances, sizes):  # type: ignore[no-untyped-def]
     """Walk the graph by codes, and compare by their vectors what may be among the best; else as search_vectors."""
+    graph, rotation = coded_graph(index, 0), rotation_of(index, AT_ROTATION)
+    vectors, scratch = vectors_of(index, AT_VECTORS), scratch_of(buffers, 0)
     for n in range(queries.shape[0]):
         take_query(queries[n], vectors.unit, scratch.query)
         rotate_query(scratch.query, rotation, scratch.rotated, scratch.other)
