@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 # First, since it has the engine opened while all below is imported.
-from server.runtime.extractor import HTTP_SERVICE, Extractor  # isort: skip
+from server.runtime.extractor import APART, HTTP_SERVICE, Extractor, open_network  # isort: skip
 
 import bentoml
 from starlette.exceptions import HTTPException
@@ -50,6 +50,7 @@ from server.jobs import JobRunner
 from server.queries import QueryReader
 from server.runtime.bootstrap import PACKED, SETTINGS, TRACING, TRAFFIC
 from server.runtime.extractor_client import ExtractorClient
+from server.runtime.local_extractor import LocalExtractor
 from server.telemetry import current_request
 
 
@@ -67,10 +68,12 @@ class ImageSearch:
     """Finds the pictures of a catalogue that look like the ones sent."""
 
     packed = PACKED
-    extractor = bentoml.depends(Extractor)
+    extractor: Any = bentoml.depends(Extractor) if APART else None
 
     def __init__(self) -> None:
-        self._client = ExtractorClient(lambda: self.extractor)
+        local = None if APART else LocalExtractor(open_network(), SETTINGS.max_batch)
+        # BentoML connects a service to its dependency only once it has been made.
+        self._client = ExtractorClient(lambda: local or self.extractor.to_async)
         self._opener = EngineOpener(self._client)
         fetcher = build_fetcher()
         self._reader = QueryReader(fetcher, SETTINGS)

@@ -69,7 +69,12 @@ class Settings(BaseModel):
         description="processes that take requests",
         json_schema_extra={"default_text": "one for every 4 cores"},
     )
-    extractor_workers: Positive = Field(1, description="processes that run the network")
+    extractor_workers: int | None = Field(
+        None,
+        ge=0,
+        description="processes that run the network and nothing else; 0: the one that takes requests runs it",
+        json_schema_extra={"default_text": "0 where one process takes requests, on a CPU; else 1"},
+    )
     threads: Positive = Field(
         CORES,
         description="threads that the network computes with, in all processes together",
@@ -120,6 +125,13 @@ class Settings(BaseModel):
         0.1, ge=0, le=1, description="share of the requests that are traced, besides those whose callers ask for it"
     )
     demo: bool = Field(True, description="serve the page at /demo")
+
+    @property
+    def extractor_processes(self) -> int:
+        """Processes that run the network and nothing else; 0 where the one that takes requests runs it."""
+        if self.extractor_workers is None:
+            return int(self.workers > 1 or self.engine == "torch")
+        return self.extractor_workers
 
     def for_jobs(self) -> Settings:
         """Return these for a request whose pictures are added later, of which there may be more."""

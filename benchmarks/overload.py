@@ -24,7 +24,7 @@ from typing import Any
 from benchmarks.catalogues import catalogue_over, photos_to_send
 from benchmarks.data import Case
 from benchmarks.report import arguments, deliver, table
-from tests.serving import ROOT, Server, serving
+from tests.serving import APART, ROOT, Server, serving
 from tests.soak.killing import kill_under_load
 
 TIMES = 4
@@ -98,7 +98,7 @@ def overloaded(server: Server, rate: float, seconds: float) -> dict[str, Any]:
 
 
 def measure(folder: Path, seconds: float, requests: int, kills: int) -> dict[str, Any]:
-    """Capacity, overload and recovery, and the network's process killed."""
+    """Capacity, overload and recovery; and the network killed where it has a process of its own."""
     with tempfile.TemporaryDirectory() as temporary, serving(folder, Path(temporary) / "log") as server:
         time.sleep(2)  # until what comes after the first answer is there too
         for _ in range(2):
@@ -108,7 +108,8 @@ def measure(folder: Path, seconds: float, requests: int, kills: int) -> dict[str
         overloaded(server, TIMES * capacity["pictures_per_s"], seconds / 6)
         capacity = at_capacity(server, requests)
         over = overloaded(server, TIMES * capacity["pictures_per_s"], seconds)
-        blobs = [photo.read_bytes() for photo in sorted(photos_to_send().glob("*.jpg"))]
+    blobs = [photo.read_bytes() for photo in sorted(photos_to_send().glob("*.jpg"))]
+    with tempfile.TemporaryDirectory() as temporary, serving(folder, Path(temporary) / "log", **APART) as server:
         killed = kill_under_load(server, blobs, kills)
     return {"capacity": capacity, "overload": over, "killed": killed}
 

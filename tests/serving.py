@@ -22,6 +22,7 @@ from tests.contained import IMAGE, contained
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_SECONDS = 90
+APART = {"LENS_EXTRACTOR_WORKERS": "1"}  # the network in a process of its own, as on machines of many cores
 
 
 @dataclass(frozen=True, slots=True)

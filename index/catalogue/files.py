@@ -19,8 +19,9 @@ BASE = "base-"
 ORIGINALS = "originals"
 MERGE_LOCK = f"{DATABASE}.merging"
 # 2: the index file has a companion of codes, and meta the SHA-256 of every file. 3: the extractor is an exported graph.
-# 4: generations, items that no index has yet, and columns of metadata. 5: where pictures were read, jobs, originals.
-FORMAT_VERSION = 5
+# 4: generations, items that no index has yet, and columns of metadata. 5: where pictures were read, jobs, originals. 6: codes
+# of rotated vectors, and their signs.
+FORMAT_VERSION = 6
 PROBE = 1024**2  # bytes that a disk must take before a build begins
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import sys
-import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,15 +12,17 @@ from server.runtime.bootstrap import PACKED, SETTINGS, TRACING, TRAFFIC, catalog
 
 import bentoml  # isort: skip  # after bootstrap, which turns its telemetry off
 import numpy as np
-from bentoml.exceptions import ServiceUnavailable
 
-from model import Engine, MapEngine, MapUnavailable, ModelError, open_verified_engine
-from server.runtime.engine_slots import EngineSlots, open_current
+from model import Engine, open_verified_engine
+from server.runtime.engine_slots import open_current
+from server.runtime.network import Network
 from server.runtime.process import argument, forget_shared_folder, is_worker, shared_folder
 
 HTTP_SERVICE = "ImageSearch"
-EXACT, ROUGH = "exact", "rough"  # feature maps whose mean is the embedding, and others
-THREADS = max(1, SETTINGS.threads // SETTINGS.extractor_workers)
+SERVING = is_worker() or "serve" in sys.argv  # and not where bentoml builds, for any machine
+APART = SETTINGS.extractor_processes > 0 or not SERVING  # the network has processes of its own
+PROCESSES = SETTINGS.extractor_processes or SETTINGS.workers  # that run the network
+THREADS = max(1, SETTINGS.threads // PROCESSES)
 log = logging.getLogger("bentoml.bentolens")
 
 
@@ -42,7 +43,7 @@ def warn_without_metrics() -> None:
     )
 
 
-_EARLY = _open_early() if argument("--service-name") == "Extractor" else None
+_EARLY = _open_early() if argument("--service-name") == ("Extractor" if APART else HTTP_SERVICE) else None
 
 from server.runtime.patches.prometheus import allocate_metrics_files
 
@@ -62,7 +63,7 @@ from server.telemetry import RefusalLog, configure_logging, queue_output
 
 install_graceful_shutdown(HTTP_SERVICE, SETTINGS.shutdown_seconds)
 configure_logging(SETTINGS.log)
-if is_worker() or "serve" in sys.argv:  # and not where bentoml builds
+if SERVING:
     queue_output()
 if is_worker():
     say_why_it_ends()
@@ -81,111 +82,59 @@ else:
     supervise(HTTP_SERVICE, SETTINGS.shutdown_seconds, shared_folder())
 
 
-def row_type(dim: int) -> np.dtype[np.void]:
-    """Return the type of a row of the Extractor's answer: a picture's vector, its batch's size, the network's time, and the
-    fingerprint of the extractor."""
-    return np.dtype(
-        [
-            *(("vector", np.float32, (dim,)), ("batch_size", np.int32), ("network_ms", np.float32)),
-            ("fingerprint", "S64"),
-        ]
-    )
+def open_network() -> Network:
+    """Return what runs the network in this process, once its engine is open."""
+    return Network(catalogue_folder(), _open, _EARLY or _open_early(), THREADS)
 
 
 # A line for each call in the log would repeat the HTTP service's line.
 QUIET = {"access": {"enabled": False}}
 
 
-@bentoml.service(name="Extractor", workers=SETTINGS.extractor_workers, traffic=TRAFFIC, tracing=TRACING, logging=QUIET)
+@bentoml.service(
+    name="Extractor", workers=max(1, SETTINGS.extractor_processes), traffic=TRAFFIC, tracing=TRACING, logging=QUIET
+)
 class Extractor:
-    """Runs the network; the only place that does."""
+    """Runs the network, in processes of its own."""
 
     packed = PACKED
 
     def __init__(self) -> None:
-        self._fault = ""
-        try:
-            self._slots = EngineSlots(catalogue_folder(), _open, _EARLY or _open_early(), THREADS)
-        except ModelError as error:  # in /readyz and in every answer, which a process that dies could not give
-            self._fault = str(error)
-            log.error("%s", error)
-        except Exception:
-            self._fault = "the feature extractor cannot be started; the log says why"
-            log.exception("the engine cannot be opened")
+        self._network = open_network()
         finish_startup()
 
     # What the dispatcher expects to miss max_latency_ms it drops with a bare 503; admission has refused what is too much.
     @bentoml.api(batchable=True, max_batch_size=SETTINGS.max_batch, max_latency_ms=SETTINGS.timeout * 1000)
     def embed(self, pixels: np.ndarray) -> np.ndarray:
         """Embed uint8 pixels [n, height, width, 3] by the extractor of slot 0; an array [n] of ``row_type``."""
-        return self._embed(0, pixels)
+        return self._network.embed(0, pixels)
 
     @bentoml.api(batchable=True, max_batch_size=SETTINGS.max_batch, max_latency_ms=SETTINGS.timeout * 1000)
     def embed_by_other(self, pixels: np.ndarray) -> np.ndarray:
         """Embed pixels by the extractor of slot 1, to which a migration has led."""
-        return self._embed(1, pixels)
+        return self._network.embed(1, pixels)
 
     @bentoml.api
     def prepare_map(self, slot: int, scale: int) -> str:
         """Open what computes feature maps; return EXACT, ROUGH, or why there are none."""
-        try:
-            return EXACT if self._map_engine(slot, scale).exact else ROUGH
-        except MapUnavailable as error:
-            return str(error)
+        return self._network.prepare_map(slot, scale)
 
     @bentoml.api
     def feature_map(self, pixels: np.ndarray, slot: int, scale: int) -> np.ndarray:
         """Return the feature map of one picture, uint8 [height, width, 3]: float32 [rows, columns, dim]."""
-        return self._map_engine(slot, scale).compute(pixels).features
+        return self._network.feature_map(pixels, slot, scale)
 
     @bentoml.api
     def embed_texts(self, texts: list[str], slot: int) -> np.ndarray:
         """Embed texts by the text network of a slot's extractor, which has one: float32 [n, dim]."""
-        if self._fault:
-            raise ServiceUnavailable(self._fault)
-        try:
-            return self._slots.get_texts(slot).embed(texts)
-        except (ModelError, KeyError) as error:
-            log.error("texts cannot be embedded: %s", error)
-            raise ServiceUnavailable(f"the text network of the catalogue's model cannot be opened ({error})") from None
-
-    def _map_engine(self, slot: int, scale: int) -> MapEngine:
-        if self._fault:
-            raise ServiceUnavailable(self._fault)
-        try:
-            return self._slots.get_map(slot, scale)
-        except MapUnavailable:
-            raise
-        except (ModelError, KeyError) as error:
-            raise ServiceUnavailable(f"the model of the catalogue cannot be opened ({error})") from None
+        return self._network.embed_texts(texts, slot)
 
     @bentoml.api
     def prepare(self) -> str:
         """Open the engine of the extractor that the catalogue has now; return why it cannot be used, or nothing."""
-        try:
-            self._slots.prepare()
-        except ModelError as error:
-            log.error("%s", error)
-            return str(error)
-        return ""
-
-    def _embed(self, slot: int, pixels: np.ndarray) -> np.ndarray:
-        if self._fault:
-            raise ServiceUnavailable(self._fault)
-        try:
-            engine = self._slots.get(slot)
-        except (ModelError, KeyError) as error:
-            raise ServiceUnavailable(f"the model of the catalogue cannot be opened ({error})") from None
-        begun = time.perf_counter()
-        vectors = engine.embed(pixels)
-        rows = np.empty(len(pixels), row_type(vectors.shape[1]))
-        rows["vector"] = vectors
-        rows["batch_size"] = len(pixels)
-        rows["network_ms"] = (time.perf_counter() - begun) * 1000
-        rows["fingerprint"] = engine.card.fingerprint.encode()
-        return rows
+        return self._network.prepare()
 
     @bentoml.api
     def fault(self) -> str:
         """Return why this cannot be used, or nothing: a file is damaged, or the golden pictures have drifted."""
-        return self._fault
+        return self._network.fault()

@@ -23,14 +23,17 @@ ATTEMPTS = 2  # no call has a side effect, so a connection that was closed under
 
 
 class ExtractorClient:
-    """The embedder that asks the Extractor service, which joins the pictures of many requests into batches."""
+    """The embedder that asks the Extractor, in a process of its own or in this one, which joins pictures into batches.
+
+    ``extractor`` gives what has its API, with coroutines; it is asked once, when the first call is made.
+    """
 
     def __init__(self, extractor: Callable[[], Any]) -> None:
-        self._extractor = extractor  # BentoML connects a service to its dependency only once it has been made
+        self._extractor = extractor
 
     @functools.cached_property
     def _call(self) -> Any:
-        call = self._extractor().to_async
+        call = self._extractor()
         keep_client_sessions(call)
         return call
 

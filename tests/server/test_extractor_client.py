@@ -31,7 +31,7 @@ def answering(*outcomes: Any, faults: list[Exception] | None = None) -> Extracto
             raise outcome
         return ""
 
-    return ExtractorClient(lambda: SimpleNamespace(to_async=SimpleNamespace(embed=embed, fault=fault)))
+    return ExtractorClient(lambda: SimpleNamespace(embed=embed, fault=fault))
 
 
 def rows_of(fingerprint: bytes) -> np.ndarray:

@@ -79,7 +79,7 @@ def gone(processes: list[psutil.Process]) -> bool:
 
 
 def test_workers_end_with_their_parent_and_the_port_is_free_again(catalogue: Path, tmp_path: Path) -> None:
-    with begun(catalogue, tmp_path / "log") as (server, process):
+    with begun(catalogue, tmp_path / "log", LENS_EXTRACTOR_WORKERS="1") as (server, process):
         workers = psutil.Process(process.pid).children(recursive=True)
         assert len(workers) >= 2
         process.kill()
@@ -91,7 +91,7 @@ def test_workers_end_with_their_parent_and_the_port_is_free_again(catalogue: Pat
 
 
 def test_workers_whose_parent_is_killed_while_they_start_end_too(catalogue: Path, tmp_path: Path) -> None:
-    process = served(catalogue, free_port(), tmp_path / "log")
+    process = served(catalogue, free_port(), tmp_path / "log", LENS_EXTRACTOR_WORKERS="1")
     try:
         parent = psutil.Process(process.pid)
         eventually(lambda: len(parent.children(recursive=True)) >= 2, "no worker is started")
@@ -131,7 +131,7 @@ def test_a_closed_terminal_ends_the_service(catalogue: Path, tmp_path: Path) -> 
 def test_a_worker_that_hangs_does_not_keep_the_service_from_ending(
     service: str, catalogue: Path, tmp_path: Path
 ) -> None:
-    with begun(catalogue, tmp_path / "log") as (server, process):
+    with begun(catalogue, tmp_path / "log", LENS_EXTRACTOR_WORKERS="1") as (server, process):
         workers = psutil.Process(process.pid).children(recursive=True)
         for worker in server.workers(service):
             worker.send_signal(signal.SIGSTOP)
@@ -155,7 +155,7 @@ def test_a_pipe_that_nobody_reads_holds_nothing_up(catalogue: Path, tmp_path: Pa
 
 
 def test_a_worker_that_is_killed_is_told_counted_and_restarted(catalogue: Path, tmp_path: Path) -> None:
-    with begun(catalogue, tmp_path / "log") as (server, _):
+    with begun(catalogue, tmp_path / "log", LENS_EXTRACTOR_WORKERS="1") as (server, _):
         for service, number in (("ImageSearch", signal.SIGKILL), ("Extractor", signal.SIGBUS)):
             (worker,) = server.workers(service)
             worker.send_signal(number)

@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from server.telemetry import RecallMonitor, RequestContext, begin_request
 from server.telemetry.logs import JsonFormatter
-from tests.serving import ROOT, Server, eventually, serving
+from tests.serving import APART, ROOT, Server, eventually, serving
 
 
 def scraped(server: Server) -> dict[str, float]:
@@ -115,7 +115,6 @@ def test_log_lines_are_json_with_the_requests_id_and_no_picture(
             "status",
             "milliseconds",
             "items",
-            "trace_id",
         }
         assert (told["mine-1"]["route"], told["mine-1"]["status"], told["mine-1"]["items"]) == ("/search", 200, 1)
         assert told[given]["code"] == "item_not_found"
@@ -185,13 +184,16 @@ def test_traces_go_where_bentoml_is_told_to_send_them(catalogue: Path, photos: l
     trace_id = "0af7651916cd43dd8448eb211c80319c"
     with (
         collecting() as (endpoint, spans),
-        serving(catalogue, tmp_path / "log", LENS_TRACES=endpoint, LENS_TRACE_SHARE="0") as server,
+        serving(
+            catalogue, tmp_path / "log", LENS_TRACES=endpoint, LENS_TRACE_SHARE="0", LENS_LOG="json", **APART
+        ) as server,
     ):
         parent = {"traceparent": f"00-{trace_id}-b7ad6b7169203331-01"}
         files = {"images": photos[0].read_bytes()}
         assert httpx.post(f"{server.url}/search", files=files, headers=parent, timeout=60).status_code == 200
         wanted = {("ImageSearch", "POST /search"), ("Extractor", "POST /embed")}
         eventually(lambda: wanted <= {(who, name) for who, name, trace in spans if trace == trace_id}, f"{spans}")
+        assert f'"trace_id": "{trace_id}"' in (tmp_path / "log").read_text()
 
 
 @contextmanager

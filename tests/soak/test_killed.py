@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.serving import Server, eventually, serving
+from tests.serving import APART, Server, eventually, serving
 from tests.soak.killing import kill_under_load
 
 
@@ -19,7 +19,7 @@ from tests.soak.killing import kill_under_load
 def test_the_network_is_killed_under_load_and_comes_back(
     workers: str, catalogue: Path, photos: list[Path], tmp_path: Path
 ) -> None:
-    with serving(catalogue, tmp_path / "log", LENS_WORKERS=workers) as server:
+    with serving(catalogue, tmp_path / "log", LENS_WORKERS=workers, **APART) as server:
         told = kill_under_load(server, [photo.read_bytes() for photo in photos[:20]], 3)
         assert told["statuses"].keys() <= {"200", "429", "503"}, told
         assert {json.loads(text)["error"]["code"] for text in told["failed"]} <= {"extractor_unavailable"}
