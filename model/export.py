@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.card import GRAPH_FILE, WEIGHTS_FILE, ExtractorCard, Precision, Wanted, write_card
+from model.card import GRAPH_FILE, WEIGHTS_FILE, ExtractorCard, Fidelity, Precision, Wanted, write_card
 from model.conversion import convert, quiet
 from model.engines.openvino import cpu_has_bf16, open_openvino
 from model.engines.openvino_import import openvino
 from model.engines.torch import TorchEngine, serialise
 from model.errors import FidelityError, WeightsMismatch
-from model.fidelity import GOLDEN, compare, shortfall, write_golden
+from model.fidelity import GOLDEN, UNASKED_INT8, compare, shortfall, write_golden
 
 COMPARED = 64  # pictures on which an export is held to the reference
 CALIBRATION = 256  # pictures, at most, whose activations set the ranges of int8
@@ -31,8 +31,8 @@ def export(reference: TorchEngine, folder: Path, precision: Wanted, pixels: NDAr
     """Write the reference's extractor into ``folder``: graph, weights, golden pictures and card.
 
     ``pixels`` are those of some of the catalogue's own pictures, uint8 [n, height, width, 3]: the export is held to the
-    reference on the first 64 of them, and int8 is calibrated on all. ``auto`` is bf16 where the CPU has it and it is
-    true, else f32. Raises FidelityError when a precision asked for is not to be had.
+    reference on the first 64 of them, and int8 is calibrated on all. ``auto`` is bf16 where the CPU has it, elsewhere int8
+    where it comes very close, and else f32. Raises FidelityError when a precision asked for is not to be had.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / WEIGHTS_FILE).write_bytes(serialise(reference.network))
@@ -47,7 +47,7 @@ def export(reference: TorchEngine, folder: Path, precision: Wanted, pixels: NDAr
         card = replace(reference.card, precision=draft.precision, kept_in_f32=draft.kept_in_f32)
         vectors = open_openvino(folder, card, os.cpu_count() or 1).embed(compared)
         fidelity = compare(true, vectors)
-        if (missed := shortfall(fidelity, draft.precision)) is None:
+        if (missed := shortfall(fidelity, draft.precision, draft.floor)) is None:
             card = replace(card, fidelity=fidelity)
             write_golden(folder, compared[:GOLDEN], vectors[:GOLDEN])
             write_card(card, folder)
@@ -70,16 +70,19 @@ class _Draft:
 
     precision: Precision
     kept_in_f32: int = 0
+    floor: Fidelity | None = None  # the precision's own
 
 
 def _drafts(
     card: ExtractorCard, model: openvino.Model, folder: Path, precision: Wanted, pixels: NDArray[np.uint8]
 ) -> Iterator[_Draft]:
     path = folder / GRAPH_FILE
-    if precision == "int8":
+    unasked = precision == "auto" and not cpu_has_bf16() and len(pixels) >= COMPARED
+    if precision == "int8" or unasked:
         openvino.save_model(_finished(card, _quantize(card.model, model, pixels)), path, compress_to_fp16=False)
-        yield _Draft("int8")
-        return
+        yield _Draft("int8", floor=UNASKED_INT8 if unasked else None)
+        if not unasked:
+            return
     openvino.save_model(_finished(card, model), path, compress_to_fp16=False)
     if precision == "bf16" and not cpu_has_bf16():
         raise FidelityError(

@@ -98,8 +98,11 @@ async def read_json(request: Request, fields: type[Checked], settings: Settings)
     media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise RequestError(WRONG_MEDIA, f"this route takes application/json, not {media_type}")
-    body = b"".join([chunk async for chunk in _stream(request)])
-    if _values(body) > MOST_VALUES:
+    body, values = bytearray(), 0
+    async for chunk in _stream(request):
+        body += chunk
+        values += _values(chunk)
+    if values > MOST_VALUES:
         raise RequestError(INVALID_FIELD, f"the body has more than the {MOST_VALUES:,} values allowed")
     try:
         value = json.loads(body, object_pairs_hook=refuse_repeats)

@@ -53,6 +53,7 @@ class Strict(BaseModel):
 
 
 TO_USUAL = bytes.maketrans(b"-_", b"+/")
+PIECE = 2**18  # characters of base64 that are decoded at once
 BLANKS = "each was a + that something decoded as a form's blank; send + as it is, or in a form as %2B"
 
 
@@ -106,19 +107,32 @@ class PictureOne(Strict):
         text = self.image or ""
         if text[:5].lower() == "data:":
             text = text.partition(",")[2]
-        try:
-            encoded = text.encode("ascii").translate(TO_USUAL, b"\t\r\n") if " " not in text else _unindented(text)
-            if b" " in encoded:
+        if " " in text:
+            text = re.sub(r"[ \t]*[\r\n]+[ \t]*|^[ \t]+|[ \t]+$", "", text)  # in lines, as some tools write it
+            if " " in text:
                 raise RequestError(BAD_REQUEST, f"the field image has blanks in its base64: {BLANKS}")
-            encoded += b"=" * (-len(encoded) % 4)
-            return base64.b64decode(encoded, validate=True)
+        try:
+            return decode_base64(text)
         except (binascii.Error, ValueError):
             raise RequestError(BAD_REQUEST, "the field image is not base64") from None
 
 
-def _unindented(text: str) -> bytes:
-    """Return base64 that was written in lines, as some tools write it, as one line."""
-    return re.sub(rb"[ \t]*[\r\n]+[ \t]*|^[ \t]+|[ \t]+$", b"", text.encode("ascii")).translate(TO_USUAL, b"\t")
+def decode_base64(text: str) -> bytes:
+    """Decode base64, by the usual or the URL's alphabet, in lines or not, padded or not. Raises ValueError.
+
+    It goes piece by piece: a thread that decodes 80 MB at once keeps all others waiting for a third of a second.
+    """
+    decoded, rest, text = bytearray(), b"", text.rstrip("\t\r\n")
+    for at in range(0, len(text), PIECE):
+        encoded = rest + text[at : at + PIECE].encode("ascii").translate(TO_USUAL, b"\t\r\n")
+        if last := at + PIECE >= len(text):
+            encoded += b"=" * (-len(encoded) % 4)
+        end = len(encoded) - len(encoded) % 4
+        if not last and b"=" in encoded:
+            raise ValueError("padding before the end")
+        decoded += base64.b64decode(encoded[:end], validate=True)
+        rest = encoded[end:]
+    return bytes(decoded)
 
 
 class ItemsFields(Strict):

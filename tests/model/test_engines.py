@@ -27,10 +27,10 @@ from model import (
     read_card,
     read_picture,
 )
-from model.card import Wanted, write_card
+from model.card import Fidelity, Wanted, write_card
 from model.engines.openvino import cpu_has_bf16
 from model.engines.openvino_import import openvino
-from model.engines.torch import TorchEngine
+from model.engines.torch import TorchEngine, build_reference
 from model.export import export
 from model.fidelity import FLOORS, check_golden, compare, shortfall
 from tests.conftest import MODEL
@@ -73,6 +73,20 @@ def test_auto_is_bf16_as_far_as_it_is_true(extractor: Extractor, reference: Torc
     }
     assert ("Convolution", "bf16") in kinds
     assert ("Convolution", "f32") in kinds
+
+
+@pytest.mark.parametrize(("floor", "chosen"), [(0.9, "int8"), (0.99999, "f32")])
+def test_without_bf16_auto_is_int8_where_that_comes_very_close(
+    floor: float, chosen: str, photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.export.cpu_has_bf16", lambda: False)
+    monkeypatch.setattr("model.export.UNASKED_INT8", Fidelity(0, mean=floor, minimum=floor, overlap=0.5))
+    weights = write_random_weights("resnet18", photos, tmp_path / "weights.safetensors")
+    reference = build_reference("resnet18", weights)
+    pixels = np.random.default_rng(1).integers(0, 256, (64, *reference.card.preprocessing.size, 3), np.uint8)
+    card = export(reference, tmp_path / "extractor", "auto", pixels)
+    assert card.precision == chosen
+    assert export(reference, tmp_path / "few", "auto", pixels[:63]).precision == "f32"
 
 
 @pytest.mark.soak
