@@ -62,7 +62,8 @@ precision_option = click.option(
     default="auto",
     show_default=True,
     type=click.Choice(["auto", "f32", "bf16", "int8"]),
-    help="What the network computes in; auto is bf16 where the CPU has it and it stays true, elsewhere int8 where it comes very close, else f32.",
+    help="What the network computes in; auto is bf16 where the CPU has it and it stays true, "
+    "elsewhere int8 where it comes very close, else f32.",
 )
 fit_option = click.option(
     "--fit",

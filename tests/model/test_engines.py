@@ -75,6 +75,7 @@ def test_auto_is_bf16_as_far_as_it_is_true(extractor: Extractor, reference: Torc
     assert ("Convolution", "f32") in kinds
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(("floor", "chosen"), [(0.9, "int8"), (0.99999, "f32")])
 def test_without_bf16_auto_is_int8_where_that_comes_very_close(
     floor: float, chosen: str, photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
