@@ -33,7 +33,7 @@ CHUNK = 4096
 # A code is off by a part of its scale that is uniform, so a product with a query q by ‖q‖·scale/√12, about normally. Five
 # times that for each of two rows is seven deviations of their difference: one comparison in a million millions goes wrong.
 OFF = np.float32(5 / math.sqrt(12))
-SURE = 2.5  # deviations that an estimate by signs is taken to be wrong by at most: measured, docs/decisions/0027
+SURE = 2.0  # deviations that an estimate by signs is taken to be wrong by at most: measured, docs/decisions/0027
 TERMS = 6  # float32 for each row, behind its words of signs
 
 

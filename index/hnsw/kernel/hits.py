@@ -9,7 +9,7 @@ from index.hnsw.kernel.members import allowed, any_allowed, members_of
 from index.hnsw.kernel.primitives import distance_to, exact_distance_to, key_of, length_of, pop, prefetch_row, push
 from index.hnsw.kernel.types import DAMAGED, GROUP_RADIUS, LEADS, ROW, SQUARED_L2
 
-AHEAD = 512  # bytes of each row that are prefetched; the processor itself sees to those that follow
+AHEAD_ROWS = 2  # vectors that are prefetched before their turn
 
 
 @inner()
@@ -168,8 +168,11 @@ def nearest_first(query, graph, vectors, allow, size, k, scratch, labels, distan
         node = scratch.found_ids[place]
         if node < 0 or node >= vectors.rows.shape[0]:
             return DAMAGED
-        prefetch_row(vectors.rows, node, first, min(end, first + AHEAD))
+        if place < AHEAD_ROWS:
+            prefetch_row(vectors.rows, node, first, end)
     for place in range(size):
+        if place + AHEAD_ROWS < size:
+            prefetch_row(vectors.rows, scratch.found_ids[place + AHEAD_ROWS], first, end)
         node = scratch.found_ids[place]
         vector = vectors.rows[node][vectors.at : vectors.at + vectors.dim]
         push(exact, ids, place, -exact_distance_to(query, vector, vectors.space), node)

@@ -72,7 +72,7 @@ def split_query(rotated, words, planes, factors):  # type: ignore[no-untyped-def
     factors[COMMON] = np.float32(2) * step
     factors[EACH] = np.float32(-2) * peak
     factors[SUM] = step * np.float32(total) - peak * np.float32(rotated.shape[0])
-    factors[QUERY_LENGTH] = np.float32(0.6) * length_of(rotated)
+    factors[QUERY_LENGTH] = length_of(rotated)
 
 
 @inner()
