@@ -26,7 +26,7 @@ log = logging.getLogger("bentoml.bentolens")
 
 
 def warm_kernels() -> None:
-    """Compile all that a search runs, or load it from numba's cache: 7 s the first time, then 0.2."""
+    """Compile all that a search runs, or load it from numba's cache: 25 s the first time, then 0.2."""
     m = 2
     record = 4 + 8 * m + 4 * DIM + 8
     header = HEADER.pack(0, 1, 1, record, record - 8, 4 + 8 * m, 0, 0, m, 2 * m, m, 1.0, 1)
@@ -45,7 +45,7 @@ def warm_kernels() -> None:
 
 
 def warm_every_kernel() -> None:
-    """``warm_kernels`` for every family of CPUs, those that this machine does not belong to included: some 20 s.
+    """``warm_kernels`` for every family of CPUs, those that this machine does not belong to included: some 80 s.
 
     For this CPU alone where there are no families, as on ARM. Raises CalledProcessError when one cannot be compiled for.
     """
