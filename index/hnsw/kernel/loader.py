@@ -1,4 +1,4 @@
-"""Whether the compiled kernel is there: loading it takes a third of a second, and compiling it, where it must be, twenty-five.
+"""Whether the compiled kernel is there: loading it takes a third of a second, and compiling it, where it must be, 25.
 
 A search waits for it, unless ``hold_kernel_back`` has been called: then numpy answers (``index/hnsw/numpy_search.py``)
 until it is there.
