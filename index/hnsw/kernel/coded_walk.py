@@ -66,22 +66,11 @@ def _meet(graph, node, tag, n_fresh, scratch):  # type: ignore[no-untyped-def]
 
 
 @inner()
-def _still_close(close, size, bound):  # type: ignore[no-untyped-def]
-    """Drop what is farther off than ``bound`` at least; how many are left, of which half of the room is kept at most."""
-    kept = 0
-    for place in range(size):
-        if key_of(close[place]) < bound and kept < close.shape[0] // 2:
-            close[kept] = close[place]
-            kept += 1
-    return kept
-
-
-@inner()
 def walk_codes(query, graph, ef, allow, budget, tag, scratch):  # type: ignore[no-untyped-def]
     """Walk until the ``ef`` nearest rows that count are found; how many, or DAMAGED, or OVER_BUDGET, and how many are close.
 
-    ``scratch.close`` gets all that may be among them, with the least distance that their codes leave them; ``scratch.found``
-    the distances of the ``ef``. Rows that do not count are walked through. ``budget`` is how many rows may be met.
+    ``scratch.close`` gets all that may be among them, inverted, with the least distance that their codes leave them, the
+    nearest where it has no room for all; ``scratch.found`` the distances of the ``ef``. Rows that do not count are walked through. ``budget`` is how many rows may be met.
     """
     near, found, taken, close = scratch.near_ids, scratch.found, scratch.taken, scratch.close
     row_bytes, link_bytes = graph.end, 4 + 4 * graph.max_links0
@@ -112,10 +101,11 @@ def walk_codes(query, graph, ef, allow, budget, tag, scratch):  # type: ignore[n
             if least >= bound:
                 continue
             if counts(graph, allow, node):
-                if n_close == close.shape[0]:
-                    n_close = _still_close(close, n_close, bound)
-                close[n_close] = packed(least, node)
+                push_packed(close, n_close, ~packed(least, node))  # inverted: the farthest is on top
                 n_close += 1
+                if n_close == close.shape[0]:
+                    pop_packed(close, n_close)
+                    n_close -= 1
                 n_found = keep(node, distance, n_found, ef, found, scratch.found_ids)
             if distance <= bound:
                 n_fresh = _meet(graph, node, tag, n_fresh, scratch)

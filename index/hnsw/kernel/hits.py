@@ -101,11 +101,11 @@ def best_by_codes(query, graph, vectors, allow, k, rerank, size, n_close, scratc
     limit = -found[0] if size == k else np.float32(np.inf)
     n_rows, n_leaders = 0, 0
     for place in range(n_close):
-        node = close[place] & ROW
+        node = ~close[place] & ROW
         if graph.groups and graph.links[node, 0] & LEADS:
             leaders[n_leaders] = node
             n_leaders += 1
-        if key_of(close[place]) <= limit:
+        if key_of(~close[place]) <= limit:
             scratch.fresh[n_rows] = node
             n_rows += 1
     return _choose(query, graph, vectors, allow, rerank, n_rows, n_leaders, scratch)
