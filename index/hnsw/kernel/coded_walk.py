@@ -70,7 +70,8 @@ def walk_codes(query, graph, ef, allow, budget, tag, scratch):  # type: ignore[n
     """Walk until the ``ef`` nearest rows that count are found; how many, or DAMAGED, or OVER_BUDGET, and how many are close.
 
     ``scratch.close`` gets all that may be among them, inverted, with the least distance that their codes leave them, the
-    nearest where it has no room for all; ``scratch.found`` the distances of the ``ef``. Rows that do not count are walked through. ``budget`` is how many rows may be met.
+    nearest where it has no room for all; ``scratch.found`` the distances of the ``ef``. Rows that do not count are walked
+    through. ``budget`` is how many rows may be met.
     """
     near, found, taken, close = scratch.near_ids, scratch.found, scratch.taken, scratch.close
     row_bytes, link_bytes = graph.end, 4 + 4 * graph.max_links0
