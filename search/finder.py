@@ -163,7 +163,7 @@ class Finder:
         more = max(len(query.excluded) for query in queries)
         vectors = np.concatenate([query.vectors for query in queries])
         search = self._snapshot.search_regions if self._parts else self._snapshot.search
-        found = search(vectors, k + more, self._ef, selection)
+        found = search(vectors, k + more, max(k + more, self._ef), selection)
         weights = [weight for query in queries for weight in query.weights or (1.0,) * len(query.vectors)]
         lists = iter(
             [

@@ -102,6 +102,8 @@ def _scratch(count: int, k: int, dim: int) -> Scratch:
         found_ids=np.empty(k + 1, np.int64),
         fresh=np.empty(0, np.int64),
         taken=np.empty(0, np.int64),
+        best=np.empty(0, np.int64),
+        narrow=np.empty(0, np.int64),
         close=np.empty(0, np.int64),
         query=np.empty(dim, np.float32),
         rotated=np.empty(padded_dim(dim), np.float32),

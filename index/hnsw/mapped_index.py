@@ -18,6 +18,7 @@ from index.hnsw.codes import OFF, Codes, open_codes
 from index.hnsw.file import HnswFile, open_hnsw_file, upper_offsets
 from index.hnsw.kernel.loader import kernel, kernel_is_there
 from index.hnsw.kernel.types import (
+    AT_ONCE,
     DAMAGED,
     INNER_PRODUCT,
     MEMBER,
@@ -25,7 +26,6 @@ from index.hnsw.kernel.types import (
     PLANES,
     SPENT,
     SQUARED_L2,
-    TOGETHER,
     Graph,
     Rotation,
     Scratch,
@@ -42,7 +42,6 @@ NO_TERMS, NO_SIGNS = np.empty((0, 2), np.float32), np.empty((0, 0), np.uint64)
 NO_ROTATION = Rotation(np.empty(0, np.float32), np.empty((0, 0), np.uint32), np.empty((0, 0), np.float32))
 BLOCK = 32  # queries that a thread takes at a time
 PROBES = 16  # walks that tell the planner what a walk takes here
-SPARE = 16  # rows more than k that are kept by float32 distances and put in order by float64 ones
 
 
 @functools.cache
@@ -136,8 +135,9 @@ class MappedIndex:
     ) -> list[Neighbours]:
         """Find up to ``k`` neighbours of each query, float32 [n, dim]; a larger ``ef`` finds truer ones, more slowly.
 
-        With ``allowed``, only rows that it allows are found, and never fewer than there are. A large batch is spread over
-        ``threads``. Raises DimensionMismatch for queries of another shape, ValueError for a k or ef below 1, and
+        With codes an ``ef`` below ``k`` expands that many rows and fills up with those that they led to; without, it counts
+        as ``k``. With ``allowed``, only rows that it allows are found, and never fewer than there are. A large batch is
+        spread over ``threads``. Raises DimensionMismatch for queries of another shape, ValueError for a k or ef below 1, and
         DamagedIndex when the file turns out to hold links that lead nowhere.
         """
         check_widths(k, ef)
@@ -147,7 +147,7 @@ class MappedIndex:
         k = min(k, max(1, len(self) if allowed is None else len(allowed)))
         found = _Found.of(len(rows), k)
         if len(rows) and len(self) and (allowed is None or len(allowed)):
-            ef = min(max(ef, k), len(self))
+            ef = min(ef if self.codes else max(ef, k), len(self))
             budget = UNBOUNDED if allowed is None else self._budget(allowed, ef)
             if threads == 1 or len(rows) <= BLOCK:
                 self._answer(rows, k, ef, allowed, budget, found)
@@ -217,9 +217,9 @@ class MappedIndex:
     def _walk(
         self, queries: NDArray[np.float32], k: int, ef: int, bits: NDArray[np.uint8], budget: int, found: _Found
     ) -> None:
-        self._scratch(ef)
+        self._scratch(max(k, ef))
         search = kernel().search_codes if self.codes else kernel().search_vectors
-        search(queries, k, ef, k + SPARE, self._handle, bits, budget, self._threads.handle, *found)
+        search(queries, k, ef, self._handle, bits, budget, self._threads.handle, *found)
 
     def _complete(self, queries: NDArray[np.float32], k: int, allowed: Allowed | None, found: _Found) -> None:
         """Compare the rows themselves where the graph is not worth its cost, or does not lead to all that is there."""
@@ -228,14 +228,14 @@ class MappedIndex:
             rows = np.intersect1d(rows, self._live, assume_unique=True)
         short = np.flatnonzero((found.sizes < min(k, len(rows))) & (found.sizes != DAMAGED))
         some = found.part(short)
-        scratch = self._scratch(k + SPARE)
+        scratch = self._scratch(k)
         if self.codes:
             codes = self.codes
             scanned = codes.rows, codes.terms, codes.terms_at, codes.rotation, self._vectors, scratch
             kernel().scan_codes(queries[short], k, OFF, rows, *scanned, *some)
         else:
             alone = self._graph._replace(groups=False)  # each row is compared, so none stands for others
-            kernel().scan_rows(queries[short], k, k + SPARE, rows, alone, self._vectors, NO_FILTER, scratch, *some)
+            kernel().scan_rows(queries[short], k, rows, alone, self._vectors, NO_FILTER, scratch, *some)
         found.labels[short], found.distances[short], found.sizes[short] = some
         if (found.sizes == DAMAGED).any():
             raise DamagedIndex("the index file holds a link to an element that is not there; restore or rebuild it")
@@ -249,7 +249,7 @@ class MappedIndex:
         scratch: Scratch | None = getattr(self._threads, "scratch", None)
         if scratch is None or len(scratch.found) <= ef:
             count, dim = len(self), self._vectors.dim
-            room = max(4 * ef, 512, TOGETHER * self.file.layout.max_links0)
+            room = max(4 * ef, 512, AT_ONCE * self.file.layout.max_links0)
             size, words = (self.codes.rows.shape[1], self.codes.signs.shape[1]) if self.codes else (0, 0)
             scratch = Scratch(
                 visited=np.zeros(count, np.uint16),
@@ -260,7 +260,9 @@ class MappedIndex:
                 found=np.empty(room, np.float32),
                 found_ids=np.empty(room, np.int64),
                 fresh=np.empty(room, np.int64),
-                taken=np.empty(TOGETHER, np.int64),
+                taken=np.empty(AT_ONCE, np.int64),
+                best=np.empty(room, np.int64),
+                narrow=np.empty(room, np.int64),
                 close=np.empty(room, np.int64),
                 query=_aligned(dim, np.float32),
                 rotated=_aligned(size, np.float32),

@@ -21,6 +21,7 @@ from index import (
     search_exact,
 )
 from index.hnsw.file import HEADER
+from index.hnsw.kernel.types import SPENT
 from index.hnsw.planner import UNBOUNDED, plan
 from tests.index.test_mapped_index import DIM, K, build, clusters
 
@@ -60,6 +61,20 @@ def test_recall_is_high_at_each_selectivity(index: MappedIndex, share: float) ->
     assert recall(found, truth) >= 0.99
     assert [len(one.labels) for one in found] == [min(K, len(rows))] * len(queries)
     assert np.isin(np.concatenate([one.labels for one in found]), index.file.labels()[rows]).all()
+
+
+def test_an_ef_below_k_takes_less_work_and_finds_k_all_the_same(file: Path) -> None:
+    index, queries = opened(file, "cosine", codes=True), clusters(200, DIM, 1)
+    truth, work = exactly(index, np.arange(COUNT), queries, 100), []
+    for ef, least in ((100, 0.95), (50, 0.85)):
+        spent = []
+        for query in queries:
+            (found,) = index.search(query[None], 100, ef)
+            assert len(found.labels) == 100
+            spent.append(index._scratch(100).state[SPENT])
+        assert recall(index.search(queries, 100, ef), truth) >= least
+        work.append(np.mean(spent))
+    assert work[1] < 0.9 * work[0]
 
 
 @pytest.mark.parametrize("share", [0.5, 0.1, 0.01])

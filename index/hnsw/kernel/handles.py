@@ -33,7 +33,7 @@ ROTATION = [_array(types.float32), _array(types.uint32, 2), _array(types.float32
 VECTORS = [_array(types.float32, 2), _array(types.uint32, 2), *[NUMBER] * 4, FLAG]
 SCRATCH = [
     *(_array(types.uint16), _array(types.float32), _array(types.int64), _array(types.int64), _array(types.float64)),
-    *(_array(types.float32), *[_array(types.int64)] * 4),
+    *(_array(types.float32), *[_array(types.int64)] * 6),
     *([_array(types.float32)] * 3),
     *(_array(types.int8), _array(types.uint64), _array(types.float32), _array(types.int64)),
 ]

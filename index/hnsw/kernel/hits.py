@@ -6,7 +6,16 @@ import numpy as np
 
 from index.hnsw.kernel.jit import inner
 from index.hnsw.kernel.members import allowed, any_allowed, members_of
-from index.hnsw.kernel.primitives import distance_to, exact_distance_to, key_of, length_of, pop, prefetch_row, push
+from index.hnsw.kernel.primitives import (
+    exact_distance_to,
+    farthest,
+    key_of,
+    length_of,
+    pop,
+    pop_packed,
+    prefetch_row,
+    push,
+)
 from index.hnsw.kernel.types import DAMAGED, GROUP_RADIUS, LEADS, ROW, SQUARED_L2
 
 AHEAD_ROWS = 2  # vectors that are prefetched before their turn
@@ -25,54 +34,61 @@ def keep(node, distance, n_found, most, found, found_ids):  # type: ignore[no-un
 
 
 @inner()
-def compare(query, vectors, rows, size, most, scratch):  # type: ignore[no-untyped-def]
-    """Collect the ``most`` nearest of ``rows[:size]`` in ``scratch.found`` by their vectors; how many, or DAMAGED."""
+def _distance(query, vectors, node):  # type: ignore[no-untyped-def]
+    return exact_distance_to(query, vectors.rows[node][vectors.at : vectors.at + vectors.dim], vectors.space)
+
+
+@inner()
+def compare(query, vectors, rows, size, k, scratch):  # type: ignore[no-untyped-def]
+    """Collect the ``k`` nearest of ``rows[:size]`` in ``scratch.exact`` by their vectors; how many, or DAMAGED."""
     first, last = 4 * vectors.at, 4 * (vectors.at + vectors.dim)
+    for place in range(size):
+        if rows[place] < 0 or rows[place] >= vectors.rows.shape[0]:
+            return DAMAGED
+        if place < AHEAD_ROWS:
+            prefetch_row(vectors.rows, rows[place], first, last)
     n_found = 0
     for place in range(size):
+        if place + AHEAD_ROWS < size:
+            prefetch_row(vectors.rows, rows[place + AHEAD_ROWS], first, last)
         node = np.int64(rows[place])
-        if node < 0 or node >= vectors.rows.shape[0]:
-            return DAMAGED
-        if place + 1 < size:
-            prefetch_row(vectors.rows, rows[place + 1], first, last)
         if (vectors.words[node, 0] >> 16) & 1:
             continue
-        distance = distance_to(query, vectors.rows[node][vectors.at : vectors.at + vectors.dim], vectors.space)
-        n_found = keep(node, distance, n_found, most, scratch.found, scratch.found_ids)
+        distance = _distance(query, vectors, node)
+        n_found = keep(node, distance, n_found, k, scratch.exact, scratch.near_ids)
     return n_found
 
 
 @inner()
-def _compare_members(query, length, graph, vectors, allow, leader, n_found, most, scratch):  # type: ignore[no-untyped-def]
-    """Add the members of a leader's group to ``scratch.found`` where they are among the ``most`` nearest; how many are in it.
+def _compare_members(query, length, graph, vectors, allow, leader, n_found, k, scratch):  # type: ignore[no-untyped-def]
+    """Add the members of a leader's group to ``scratch.exact`` where they are among the ``k`` nearest; how many are in it.
 
     ``length`` is the query's. A group that lies too far off, by its radius, is passed over.
     """
     first, end = members_of(graph, leader)
     if first == DAMAGED:
         return DAMAGED
-    at, to = vectors.at, vectors.at + vectors.dim
     radius = vectors.rows[first, GROUP_RADIUS]
-    distance = distance_to(query, vectors.rows[leader][at:to], vectors.space)
+    distance = np.float32(_distance(query, vectors, leader))
     if vectors.space == SQUARED_L2:
         gap = max(np.float32(0), np.sqrt(distance) - radius)
         nearest = gap * gap
     else:
         nearest = distance - length * radius
-    if radius == 0 or (n_found == most and nearest > -scratch.found[0]):
+    if radius == 0 or (n_found == k and nearest > -scratch.exact[0]):
         return n_found  # copies are taken with their leader
     for node in range(first, end):
         if node + 1 < end:
-            prefetch_row(vectors.rows, node + 1, 4 * at, 4 * to)
+            prefetch_row(vectors.rows, node + 1, 4 * vectors.at, 4 * (vectors.at + vectors.dim))
         if any_allowed(graph, allow, node):
-            distance = distance_to(query, vectors.rows[node][at:to], vectors.space)
-            n_found = keep(node, distance, n_found, most, scratch.found, scratch.found_ids)
+            distance = _distance(query, vectors, node)
+            n_found = keep(node, distance, n_found, k, scratch.exact, scratch.near_ids)
     return n_found
 
 
 @inner()
-def best_by_vectors(query, graph, vectors, allow, rerank, size, scratch):  # type: ignore[no-untyped-def]
-    """Choose from what a walk by vectors has found in ``scratch.found`` the best ``rerank``, groups included; how many."""
+def best_by_vectors(query, graph, vectors, allow, k, most, size, scratch):  # type: ignore[no-untyped-def]
+    """Choose the best ``k`` of the ``most`` nearest that a walk by vectors has found, groups included; how many."""
     rows, leaders = scratch.found_ids, scratch.leaders
     n_leaders = 0
     if graph.groups:
@@ -80,25 +96,25 @@ def best_by_vectors(query, graph, vectors, allow, rerank, size, scratch):  # typ
             if graph.links[rows[place], 0] & LEADS:
                 leaders[n_leaders] = rows[place]
                 n_leaders += 1
-    while size > rerank:
+    while size > most:
         pop(scratch.found, rows, size)
         size -= 1
     for place in range(size):
         scratch.fresh[place] = rows[place]
-    return _choose(query, graph, vectors, allow, rerank, size, n_leaders, scratch)
+    return _choose(query, graph, vectors, allow, k, size, n_leaders, scratch)
 
 
 @inner()
-def best_by_codes(query, graph, vectors, allow, k, rerank, size, n_close, scratch):  # type: ignore[no-untyped-def]
-    """Choose from ``scratch.close`` all that may be among the best ``k``, as far as codes tell it, groups included; how many.
+def best_by_codes(query, graph, vectors, allow, k, size, n_close, scratch):  # type: ignore[no-untyped-def]
+    """Choose the best ``k`` of all that may be among them, as far as codes tell it, groups included; how many.
 
-    ``scratch.found`` are the distances of the best ``size``.
+    ``scratch.best`` are the best ``size`` by codes, and ``scratch.close`` all that may be.
     """
-    found, close, leaders = scratch.found, scratch.close, scratch.leaders
+    best, close, leaders = scratch.best, scratch.close, scratch.leaders
     while size > k:
-        pop(found, scratch.found_ids, size)
+        pop_packed(best, size)
         size -= 1
-    limit = -found[0] if size == k else np.float32(np.inf)
+    limit = farthest(best, size, k)
     n_rows, n_leaders = 0, 0
     for place in range(n_close):
         node = ~close[place] & ROW
@@ -108,31 +124,27 @@ def best_by_codes(query, graph, vectors, allow, k, rerank, size, n_close, scratc
         if key_of(~close[place]) <= limit:
             scratch.fresh[n_rows] = node
             n_rows += 1
-    return _choose(query, graph, vectors, allow, rerank, n_rows, n_leaders, scratch)
+    return _choose(query, graph, vectors, allow, k, n_rows, n_leaders, scratch)
 
 
 @inner()
-def _choose(query, graph, vectors, allow, rerank, size, n_leaders, scratch):  # type: ignore[no-untyped-def]
-    """Put the first ``size`` of ``scratch.fresh`` that may be hits into ``scratch.found_ids``; how many, or DAMAGED.
-
-    Where some lead groups, put the ``rerank`` nearest of them and of all members.
-    """
-    fresh, n_rows = scratch.fresh, 0
-    for place in range(size):
-        # A leader that may not be a hit itself was found for those that it leads.
-        if not graph.groups or any_allowed(graph, allow, fresh[place]):
-            fresh[n_rows] = fresh[place]
-            n_rows += 1
-    if n_leaders == 0:
-        for place in range(n_rows):
-            scratch.found_ids[place] = fresh[place]
-        return n_rows
-    size = compare(query, vectors, fresh, n_rows, rerank, scratch)
-    length = length_of(query)
+def _choose(query, graph, vectors, allow, k, size, n_leaders, scratch):  # type: ignore[no-untyped-def]
+    """Collect the best ``k`` of ``scratch.fresh[:size]`` that may be hits, and of leaders' members; how many, or DAMAGED."""
+    fresh = scratch.fresh
+    if graph.groups:
+        n_rows = 0
+        for place in range(size):
+            # A leader that may not be a hit itself was found for those that it leads.
+            if any_allowed(graph, allow, fresh[place]):
+                fresh[n_rows] = fresh[place]
+                n_rows += 1
+        size = n_rows
+    size = compare(query, vectors, fresh, size, k, scratch)
+    length = length_of(query) if n_leaders else np.float32(0)
     for place in range(n_leaders):
         if size < 0:
             return DAMAGED
-        size = _compare_members(query, length, graph, vectors, allow, scratch.leaders[place], size, rerank, scratch)
+        size = _compare_members(query, length, graph, vectors, allow, scratch.leaders[place], size, k, scratch)
     return size
 
 
@@ -160,22 +172,9 @@ def _add_hit(vectors, node, distance, n_hits, labels, distances):  # type: ignor
 
 
 @inner()
-def nearest_first(query, graph, vectors, allow, size, k, scratch, labels, distances):  # type: ignore[no-untyped-def]
-    """Empty ``scratch.found`` into the labels and distances of its best ``k``, copies next to each; how many."""
+def nearest_first(graph, vectors, allow, size, k, scratch, labels, distances):  # type: ignore[no-untyped-def]
+    """Fill the labels and distances of the best ``k`` out of ``scratch.exact``, copies next to each; how many."""
     exact, ids = scratch.exact, scratch.near_ids
-    first, end = 4 * vectors.at, 4 * (vectors.at + vectors.dim)
-    for place in range(size):
-        node = scratch.found_ids[place]
-        if node < 0 or node >= vectors.rows.shape[0]:
-            return DAMAGED
-        if place < AHEAD_ROWS:
-            prefetch_row(vectors.rows, node, first, end)
-    for place in range(size):
-        if place + AHEAD_ROWS < size:
-            prefetch_row(vectors.rows, scratch.found_ids[place + AHEAD_ROWS], first, end)
-        node = scratch.found_ids[place]
-        vector = vectors.rows[node][vectors.at : vectors.at + vectors.dim]
-        push(exact, ids, place, -exact_distance_to(query, vector, vectors.space), node)
     sort_heap(exact, ids, size)
     n_hits = 0
     for place in range(size):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from index.hnsw.kernel.jit import inner
-from index.hnsw.kernel.types import DAMAGED, GROUP_SIZE, LEADS
+from index.hnsw.kernel.types import DAMAGED, GROUP_RADIUS, GROUP_SIZE, LEADS
 
 
 @inner()
@@ -36,6 +36,8 @@ def any_allowed(graph, allow, node):  # type: ignore[no-untyped-def]
     if allowed(graph, allow, node):
         return True
     first, end = members_of(graph, node)
+    if end > first and graph.links[first, GROUP_RADIUS] != 0:
+        return False  # no copies, and hits by themselves
     for copy in range(first, end):  # noqa: SIM110  (numba compiles a loop better than a generator)
         if allowed(graph, allow, copy):
             return True

@@ -172,25 +172,68 @@ def key_of(value):  # type: ignore[no-untyped-def]
 @inner()
 def push_packed(heap, size, value):  # type: ignore[no-untyped-def]
     """Put a packed value into a heap of ``size`` with the smallest on top."""
-    at = size
-    while at > 0 and heap[(at - 1) >> 1] > value:
-        heap[at] = heap[(at - 1) >> 1]
-        at = (at - 1) >> 1
+    at = np.uint64(size)
+    while at > 0:
+        parent = (at - np.uint64(1)) >> np.uint64(1)
+        if heap[parent] <= value:
+            break
+        heap[at] = heap[parent]
+        at = parent
     heap[at] = value
 
 
 @inner()
 def pop_packed(heap, size):  # type: ignore[no-untyped-def]
-    """Take the smallest value off a heap of ``size``."""
-    last, value, at, child = size - 1, heap[size - 1], 0, 1
-    while child < last:
-        if heap[child + 1] < heap[child]:  # the last one stands behind, so there is always a second child
-            child += 1
-        if heap[child] >= value:
-            break
+    """Take the smallest value off a heap of ``size``.
+
+    The place that it leaves is led down to a leaf, with no branch to mispredict, and the last value put there and up again.
+    """
+    last = np.uint64(size - 1)
+    value, at, child = heap[last], np.uint64(0), np.uint64(1)
+    while child < last:  # the last one stands behind, so there is always a second child
+        child += np.uint64(heap[child + np.uint64(1)] < heap[child])
         heap[at] = heap[child]
-        at, child = child, 2 * child + 1
+        at, child = child, child + child + np.uint64(1)
+    while at > 0:
+        parent = (at - np.uint64(1)) >> np.uint64(1)
+        if heap[parent] < value:  # and past itself, where the leaf was its own
+            break
+        heap[at] = heap[parent]
+        at = parent
     heap[at] = value
+
+
+@inner()
+def keep_packed(heap, size, most, value):  # type: ignore[no-untyped-def]
+    """Take a packed value into a heap of the ``most`` smallest, which are in it inverted; how many are in it.
+
+    The heap has room for one more.
+    """
+    if size < most:
+        push_packed(heap, size, ~value)
+        return size + 1
+    if ~value > heap[0]:
+        heap[size] = ~value
+        pop_packed(heap, size + 1)
+    return size
+
+
+@inner()
+def nearer_half(kept, size):  # type: ignore[no-untyped-def]
+    """Drop all but the smaller half of inverted packed values, which are in no order, before and after; how many are left."""
+    for place in range(size):
+        push_packed(kept, place, kept[place])
+    left = size // 2
+    while size > left:
+        pop_packed(kept, size)
+        size -= 1
+    return left
+
+
+@inner()
+def farthest(heap, size, most):  # type: ignore[no-untyped-def]
+    """Return the largest key of a heap of ``keep_packed``, or infinity where it is not full."""
+    return key_of(~heap[0]) if size == most else np.float32(np.inf)
 
 
 @inner(fastmath=_SUM)

@@ -28,6 +28,7 @@ from index.hnsw.kernel.signs import rotate_query, split_query
 from index.hnsw.kernel.types import DAMAGED, LENGTH, SCALE, TAG
 from index.hnsw.kernel.walk import walk
 
+SPARE = 16  # rows more than k that are kept by float32 distances and put in order by float64 ones
 AHEAD = 8  # rows that are prefetched before their turn in a scan of codes: a third faster where they lie apart
 
 
@@ -42,7 +43,7 @@ def _next_tag(scratch):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def search_vectors(queries, k, ef, rerank, index, allow, budget, buffers, labels, distances, sizes):  # type: ignore[no-untyped-def]
+def search_vectors(queries, k, ef, index, allow, budget, buffers, labels, distances, sizes):  # type: ignore[no-untyped-def]
     """Walk the graph by its vectors for each query, float32 [n, dim].
 
     ``index``: the handle of its graph, rotation and vectors; ``buffers``: that of the scratch; ``allow``: uint8, a bit for
@@ -55,14 +56,14 @@ def search_vectors(queries, k, ef, rerank, index, allow, budget, buffers, labels
         tag = _next_tag(scratch)
         size = walk(scratch.query, graph, vectors.space, ef, allow, budget, tag, scratch)
         if size > 0:
-            size = best_by_vectors(scratch.query, graph, vectors, allow, rerank, size, scratch)
+            size = best_by_vectors(scratch.query, graph, vectors, allow, k, k + SPARE, size, scratch)
         if size > 0:
-            size = nearest_first(scratch.query, graph, vectors, allow, size, k, scratch, labels[n], distances[n])
+            size = nearest_first(graph, vectors, allow, size, k, scratch, labels[n], distances[n])
         sizes[n] = size
 
 
 @compiled
-def search_codes(queries, k, ef, rerank, index, allow, budget, buffers, labels, distances, sizes):  # type: ignore[no-untyped-def]
+def search_codes(queries, k, ef, index, allow, budget, buffers, labels, distances, sizes):  # type: ignore[no-untyped-def]
     """Walk the graph by codes, and compare by their vectors what may be among the best; else as search_vectors."""
     graph, rotation = coded_graph(index, 0), rotation_of(index, AT_ROTATION)
     vectors, scratch = vectors_of(index, AT_VECTORS), scratch_of(buffers, 0)
@@ -72,25 +73,22 @@ def search_codes(queries, k, ef, rerank, index, allow, budget, buffers, labels, 
         query = encode_query(scratch.rotated, scratch.query_codes)
         split_query(scratch.rotated, graph.signs.shape[1], scratch.planes, scratch.factors)
         tag = _next_tag(scratch)
-        size, n_close = walk_codes(query, graph, ef, allow, budget, tag, scratch)
+        size, n_close = walk_codes(query, graph, k, ef, allow, budget, tag, scratch)
         if size > 0:
-            size = best_by_codes(scratch.query, graph, vectors, allow, k, rerank, size, n_close, scratch)
+            size = best_by_codes(scratch.query, graph, vectors, allow, k, size, n_close, scratch)
         if size > 0:
-            size = nearest_first(scratch.query, graph, vectors, allow, size, k, scratch, labels[n], distances[n])
+            size = nearest_first(graph, vectors, allow, size, k, scratch, labels[n], distances[n])
         sizes[n] = size
 
 
 @compiled
-def scan_rows(queries, k, most, rows, graph, vectors, allow, scratch, labels, distances, sizes):  # type: ignore[no-untyped-def]
-    """Compare each query with the vectors of ``rows``, int64 [m]: exact; else as search_vectors, with no filter.
-
-    The best ``most`` of them are compared once more in float64.
-    """
+def scan_rows(queries, k, rows, graph, vectors, allow, scratch, labels, distances, sizes):  # type: ignore[no-untyped-def]
+    """Compare each query with the vectors of ``rows``, int64 [m]: exact; else as search_vectors, with no filter."""
     for n in range(queries.shape[0]):
         take_query(queries[n], vectors.unit, scratch.query)
-        size = compare(scratch.query, vectors, rows, rows.shape[0], most, scratch)
+        size = compare(scratch.query, vectors, rows, rows.shape[0], k, scratch)
         if size > 0:
-            size = nearest_first(scratch.query, graph, vectors, allow, size, k, scratch, labels[n], distances[n])
+            size = nearest_first(graph, vectors, allow, size, k, scratch, labels[n], distances[n])
         sizes[n] = size
 
 

@@ -12,7 +12,8 @@ SQUARED_L2 = 1
 LANES = 16  # coordinates that stand next to each other in a rotation: a register of AVX-512
 PLANES = 4  # bits of a query's coordinate that are compared with the signs of rows
 ROW = np.int64(0xFFFFFFFF)  # the row of a packed key and row
-TOGETHER = 2  # rows that a walk by codes compares at once
+TOGETHER = 2  # rows that a walk by codes compares together where they may be expanded
+AT_ONCE = 8  # and where they may only be hits
 DAMAGED = -1
 OVER_BUDGET = -2
 TAG, SPENT = 0, 1  # places in Scratch.state
@@ -101,6 +102,8 @@ class Scratch(NamedTuple):
     found_ids: NDArray[np.int64]
     fresh: NDArray[np.int64]
     taken: NDArray[np.int64]
+    best: NDArray[np.int64]
+    narrow: NDArray[np.int64]
     close: NDArray[np.int64]
     query: NDArray[np.float32]
     rotated: NDArray[np.float32]
