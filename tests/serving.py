@@ -38,7 +38,7 @@ class Server:
         found = []
         for member in psutil.Process(self.pid).children(recursive=True):
             with suppress(psutil.NoSuchProcess):  # it has ended, though its parent has not noticed yet
-                if f"--service-name {service} " in " ".join(member.cmdline()):
+                if member.name() == service or f"--service-name {service} " in " ".join(member.cmdline()):
                     found.append(member)
         return found
 
@@ -59,6 +59,13 @@ class Server:
     def json(self, route: str, body: Any) -> httpx.Response:
         """POST a JSON body."""
         return httpx.post(f"{self.url}/{route}", json=body, timeout=60)
+
+
+def shared_folder(worker: psutil.Process) -> Path:
+    """The folder that a server's processes share, seen from here: where a worker has its metrics."""
+    mapped = (Path(one.path) for one in worker.memory_maps())
+    folder = next(path.parents[1] for path in mapped if path.suffix == ".db" and "bentolens-" in str(path))
+    return Path(f"/proc/{worker.pid}/root/tmp/{folder.name}") if IMAGE else folder
 
 
 def first_process(pid: int) -> psutil.Process:

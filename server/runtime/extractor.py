@@ -9,6 +9,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from server.runtime.bootstrap import PACKED, SETTINGS, TRACING, TRAFFIC, catalogue_folder
+from server.runtime.early_workers import fork_workers
+from server.runtime.process import argument, forget_shared_folder, is_worker, shared_folder
+
+HTTP_SERVICE = "ImageSearch"
+SERVING = is_worker() or "serve" in sys.argv  # and not where bentoml builds, for any machine
+APART = SETTINGS.extractor_processes > 0 or not SERVING  # the network has processes of its own
+
+if not is_worker():  # before the imports below
+    forget_shared_folder()
+    counts = {HTTP_SERVICE: SETTINGS.workers, "Extractor": SETTINGS.extractor_processes} if SERVING else {}
+    EARLY_WORKERS = fork_workers(counts, shared_folder())
 
 import bentoml  # isort: skip  # after bootstrap, which turns its telemetry off
 import numpy as np
@@ -16,11 +27,7 @@ import numpy as np
 from model import Engine, open_verified_engine
 from server.runtime.engine_slots import open_current
 from server.runtime.network import Network
-from server.runtime.process import argument, forget_shared_folder, is_worker, shared_folder
 
-HTTP_SERVICE = "ImageSearch"
-SERVING = is_worker() or "serve" in sys.argv  # and not where bentoml builds, for any machine
-APART = SETTINGS.extractor_processes > 0 or not SERVING  # the network has processes of its own
 PROCESSES = SETTINGS.extractor_processes or SETTINGS.workers  # that run the network
 THREADS = max(1, SETTINGS.threads // PROCESSES)
 log = logging.getLogger("bentoml.bentolens")
@@ -52,6 +59,7 @@ allocate_metrics_files(warn_without_metrics)  # before any module makes a metric
 from server.runtime.patches.bentoml import (
     disable_batch_wait,
     disable_bentoml_timeout,
+    import_proxy_later,
     restart_dead_workers,
     separate_metrics_folder,
 )
@@ -70,16 +78,16 @@ if is_worker():
     end_with_parent(SETTINGS.shutdown_seconds + STOP_MARGIN)
     disable_bentoml_timeout()
     disable_batch_wait()
+    import_proxy_later()
     ignore_upgrades()
     limit_request_heads()
     if argument("--service-name") == HTTP_SERVICE:
         set_keep_alive(SETTINGS.keep_alive_seconds)
         limit_connections(most_connections(), RefusalLog().count)
 else:
-    forget_shared_folder()
     restart_dead_workers()
     separate_metrics_folder(lambda: shared_folder() / METRICS)
-    supervise(HTTP_SERVICE, SETTINGS.shutdown_seconds, shared_folder())
+    supervise(HTTP_SERVICE, SETTINGS.shutdown_seconds, shared_folder(), EARLY_WORKERS)
 
 
 def open_network() -> Network:

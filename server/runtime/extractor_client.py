@@ -22,6 +22,14 @@ CHANGE_SECONDS, PAUSE_SECONDS = 10.0, 0.2  # for which a change of the model is 
 ATTEMPTS = 2  # no call has a side effect, so a connection that was closed under a call is worth one more
 
 
+class NoAnswer(Exception):
+    """The Extractor did not answer."""
+
+
+class ConnectionClosed(NoAnswer):
+    """The Extractor closed the connection, each time."""
+
+
 class ExtractorClient:
     """The embedder that asks the Extractor, in a process of its own or in this one, which joins pictures into batches.
 
@@ -43,74 +51,71 @@ class ExtractorClient:
 
     async def rows(self, pixels: NDArray[np.uint8], slot: int) -> NDArray[np.void]:
         """Embed pictures, uint8 [n, height, width, 3]; the rows that the Extractor gives. Raises EmbedderUnavailable."""
-        import aiohttp  # slow, and of the processes that import this module only the HTTP service's calls
-
         embed = self._call.embed_by_other if slot else self._call.embed
         try:
-            rows, seconds = await self._attempt(lambda: embed(pixels))
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            rows, seconds = await _attempt(lambda: embed(pixels))
+        except ConnectionClosed as error:
             raise EmbedderUnavailable("the feature extractor closed the connection") from error
-        except (TimeoutError, aiohttp.ClientError, BentoMLException) as error:
+        except NoAnswer as error:
             # BentoML keeps the reason of a 5xx to itself.
-            reason = await self.fault() if isinstance(error, ServiceUnavailable) else None
+            reason = await self.fault() if isinstance(error.__cause__, ServiceUnavailable) else None
             raise EmbedderUnavailable(reason or "the feature extractor did not answer") from error
         _observe(seconds, rows)
         return rows
 
     async def feature_map(self, pixels: NDArray[np.uint8], slot: int, scale: int) -> FeatureMap:
         """Return the feature map of one picture, uint8 [height, width, 3]. Raises MapUnavailable or EmbedderUnavailable."""
-        import aiohttp
-
         try:
-            kind, _ = await self._attempt(lambda: self._call.prepare_map(slot, scale))
+            kind, _ = await _attempt(lambda: self._call.prepare_map(slot, scale))
             if kind not in ("exact", "rough"):
                 raise MapUnavailable(kind)
-            found, _ = await self._attempt(lambda: self._call.feature_map(pixels, slot, scale))
-        except (TimeoutError, aiohttp.ClientError, BentoMLException) as error:
+            found, _ = await _attempt(lambda: self._call.feature_map(pixels, slot, scale))
+        except NoAnswer as error:
             raise EmbedderUnavailable("the feature extractor did not answer") from error
         return FeatureMap(found, kind == "exact")
 
     async def texts(self, texts: Sequence[str], slot: int) -> NDArray[np.float32]:
         """Embed texts: float32 [n, dim]. Raises EmbedderUnavailable."""
-        import aiohttp
-
         try:
-            return np.asarray((await self._attempt(lambda: self._call.embed_texts(list(texts), slot)))[0], np.float32)
-        except (TimeoutError, aiohttp.ClientError, BentoMLException) as error:
+            return np.asarray((await _attempt(lambda: self._call.embed_texts(list(texts), slot)))[0], np.float32)
+        except NoAnswer as error:
             raise EmbedderUnavailable("the text network did not answer; the log says why") from error
 
     async def prepare(self) -> str | None:
         """Have the Extractor open the extractor that the catalogue has now; return why it cannot, or None."""
-        import aiohttp
-
         try:
-            return (await self._attempt(lambda: self._call.prepare()))[0] or None
-        except (TimeoutError, aiohttp.ClientError, BentoMLException):
+            return (await _attempt(lambda: self._call.prepare()))[0] or None
+        except NoAnswer:
             return "the feature extractor does not answer"
 
     async def fault(self) -> str | None:
         """Return why the Extractor cannot be used, or None."""
-        import aiohttp
-
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                return (await self._attempt(lambda: self._call.fault()))[0] or None
-        except (TimeoutError, aiohttp.ClientError, BentoMLException):
+                return (await _attempt(lambda: self._call.fault()))[0] or None
+        except (TimeoutError, NoAnswer):
             return "the feature extractor does not answer yet"
 
-    @staticmethod
-    async def _attempt(call: Callable[[], Awaitable[Any]]) -> tuple[Any, float]:
-        """Await a call, and once more where its connection was closed; what it gave, and the seconds that it took."""
-        import aiohttp
 
-        for attempt in range(1, ATTEMPTS + 1):
-            begun = time.perf_counter()
-            try:
-                return await call(), time.perf_counter() - begun
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                if attempt == ATTEMPTS:
-                    raise
-        raise AssertionError("unreachable")
+async def _attempt(call: Callable[[], Awaitable[Any]]) -> tuple[Any, float]:
+    """Await a call, and once more where its connection was closed; what it gave, and the seconds that it took.
+
+    Raises NoAnswer where it gave nothing.
+    """
+    for _ in range(ATTEMPTS):
+        begun = time.perf_counter()
+        try:
+            return await call(), time.perf_counter() - begun
+        except (TimeoutError, BentoMLException) as error:
+            raise NoAnswer from error
+        except Exception as error:
+            import aiohttp  # slow, and only calls to another process raise its errors
+
+            if not isinstance(error, aiohttp.ClientError):
+                raise
+            if not isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError):
+                raise NoAnswer from error
+    raise ConnectionClosed
 
 
 class ModelEmbedder:

@@ -111,6 +111,14 @@ def name_parent() -> None:
     os.environ[PARENT] = str(os.getpid())
 
 
+def raise_open_files() -> None:
+    """Let this process and its workers open as many files as the system allows: a connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(ValueError, OSError):  # macOS states no limit, and has one
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def end_with_parent(seconds: float) -> None:
     """Have this worker stop when the process that started it is gone, and end after some seconds whatever hangs."""
     parent = int(os.environ.get(PARENT, os.getppid()))  # it may be gone by now

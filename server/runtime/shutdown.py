@@ -161,7 +161,6 @@ async def _wait_for_service(http_service: str, server: uvicorn.Server) -> None:
 
 def _is_worker(process: psutil.Process, service: str) -> bool:
     try:
-        words = process.cmdline()
+        return process.name() == service or ("--service-name", service) in pairwise(process.cmdline())
     except psutil.Error:
         return False
-    return ("--service-name", service) in pairwise(words)

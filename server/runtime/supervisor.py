@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import resource
 import signal
 import socket
 import threading
@@ -17,8 +16,16 @@ from typing import Any
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
 from server.api.errors import STARTING, error_answer_of
-from server.runtime.patches.circus import Death, call_on_death, keep_stop_signals, limit_stop, stop_on_hangup
-from server.runtime.process import METRICS, name_parent, started_mark
+from server.runtime.early_workers import SCRIPT, EarlyWorkers
+from server.runtime.patches.circus import (
+    Death,
+    adopt_workers,
+    call_on_death,
+    keep_stop_signals,
+    limit_stop,
+    stop_on_hangup,
+)
+from server.runtime.process import METRICS, started_mark
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
 STOP_MARGIN = 3.0  # seconds after those that a service may take to stop, until what hangs is killed
@@ -63,22 +70,13 @@ class Supervisor:
             values.close()
 
 
-def supervise(http_service: str, shutdown_seconds: int, shared: Path) -> None:
+def supervise(http_service: str, shutdown_seconds: int, shared: Path, early: EarlyWorkers) -> None:
     """Look after the workers that this process is about to start; ``shared`` is the folder that all of them share."""
-    name_parent()
-    raise_open_files()
+    adopt_workers(SCRIPT, early.take)
     limit_stop(shutdown_seconds + STOP_MARGIN)
     stop_on_hangup()
     keep_stop_signals()
     call_on_death(Supervisor(http_service, shared).on_death)
-
-
-def raise_open_files() -> None:
-    """Let this process and its workers open as many files as the system allows: a connection is one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with suppress(ValueError, OSError):  # macOS states no limit, and has one
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def describe_exit(code: int) -> str:

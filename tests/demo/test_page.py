@@ -10,7 +10,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.serving import Server, serving
+from tests.serving import Server, serving, shared_folder
 
 FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu"),
@@ -102,7 +102,7 @@ def predicted(server: Server, function: int, *data: object) -> httpx.Response:
 def uploads_of(server: Server) -> Path:
     """The folder that the page's uploads are in, seen from here if it is in a container too."""
     worker = server.workers("ImageSearch")[0]
-    return Path(f"/proc/{worker.pid}/root{worker.environ()['BENTOLENS_SHARED']}/uploads")
+    return shared_folder(worker) / "uploads"
 
 
 def test_a_request_cannot_make_the_page_read_files_of_the_machine(server: Server, tmp_path: Path) -> None:

@@ -258,6 +258,20 @@ def test_call_on_death_is_still_needed() -> None:
     assert "backoff" not in source
 
 
+def test_adopt_workers_is_still_needed() -> None:
+    from circus import process
+
+    assert "self._worker = Popen(args" in inspect.getsource(process.Process.spawn)
+
+
+def test_import_proxy_later_is_still_needed() -> None:
+    import _bentoml_impl.server.app as app
+    import _bentoml_impl.server.proxy as proxy
+
+    assert "from _bentoml_impl.server.proxy import create_proxy_app" in inspect.getsource(app)
+    assert "from pyparsing import cast" in inspect.getsource(proxy)
+
+
 def test_allocate_metrics_files_is_still_needed() -> None:
     from prometheus_client.mmap_dict import MmapedDict
 

@@ -23,7 +23,7 @@ from server.runtime.process import most_connections
 from server.runtime.supervisor import describe_exit
 from tests.contained import IMAGE
 from tests.disks import small_disk
-from tests.serving import ROOT, Server, end, eventually, free_port, serving, wait_until_ready
+from tests.serving import ROOT, Server, end, eventually, free_port, serving, shared_folder, wait_until_ready
 
 pytestmark = pytest.mark.skipif(IMAGE is not None, reason="these act on the machine's own processes")
 QUERY = {"queries": [{"id": 1}], "k": 1}
@@ -218,7 +218,7 @@ def test_a_mapped_file_that_is_cut_short_is_told_and_no_storm_of_restarts(catalo
 @pytest.mark.soak
 def test_a_worker_that_cannot_start_is_tried_again_later_and_callers_get_a_503(catalogue: Path, tmp_path: Path) -> None:
     with begun(catalogue, tmp_path / "log", LENS_DEMO="0") as (server, _):
-        shared = Path(server.workers("ImageSearch")[0].environ()["BENTOLENS_SHARED"])
+        shared = shared_folder(server.workers("ImageSearch")[0])
         (shared / "rates").rmdir()
         (shared / "rates").touch()  # so that no worker can make its folder
         server.workers("ImageSearch")[0].kill()
@@ -280,7 +280,7 @@ def test_a_full_disk_for_temporary_files_stops_nothing(catalogue: Path, tmp_path
         small_disk(Path(short) / "d", 4) as disk,
         begun(catalogue, tmp_path / "log", TMPDIR=str(disk), LENS_DEMO="0") as (server, _),
     ):
-        assert server.workers("ImageSearch")[0].environ()["BENTOLENS_SHARED"].startswith(str(disk))
+        assert shared_folder(server.workers("ImageSearch")[0]).is_relative_to(disk)
         with (disk / "fill").open("wb", 0) as fill, suppress(OSError):
             while True:
                 fill.write(bytes(4096))

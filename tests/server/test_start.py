@@ -51,8 +51,7 @@ def imported(server: Server, spy: Path) -> dict[str, set[str]]:
         while not told.is_file():
             assert time.monotonic() < until, process.cmdline()
             time.sleep(0.05)
-        words = process.cmdline()
-        name = words[words.index("--service-name") + 1] if "--service-name" in words else "parent"
+        name = process.name() if process.name() in ("ImageSearch", "Extractor") else "parent"
         found[name] = set(told.read_text().split("\n"))
     return found
 

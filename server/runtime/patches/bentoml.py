@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import importlib
 import math
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 KEEP_ALIVE_SECONDS = 2.0  # for which a client keeps an idle connection; BentoML's servers close theirs after 5
@@ -74,7 +77,7 @@ def separate_metrics_folder(folder: Callable[[], Path]) -> None:
     import bentoml.serving
 
     def make_folder() -> str:
-        (made := folder()).mkdir()
+        (made := folder()).mkdir(exist_ok=True)
         return str(made)
 
     bentoml.serving.ensure_prometheus_dir = make_folder  # type: ignore[assignment]
@@ -92,6 +95,25 @@ def disable_bentoml_timeout() -> None:
         await self.app(scope, receive, send)
 
     TimeoutMiddleware.__call__ = call  # type: ignore[method-assign]
+
+
+def import_proxy_later() -> None:
+    """Import BentoML's proxy for services that are another program only where one is served: in a worker.
+
+    It imports pyparsing, by mistake, and aiohttp.
+    For bentoml 1.4.39; upstream: no issue filed.
+    """
+    name = "_bentoml_impl.server.proxy"
+    if name in sys.modules:
+        return
+    late = ModuleType(name)
+
+    def create_proxy_app(service: Any) -> Any:
+        del sys.modules[name]
+        return importlib.import_module(name).create_proxy_app(service)
+
+    late.create_proxy_app = create_proxy_app  # type: ignore[attr-defined]
+    sys.modules[name] = late
 
 
 def keep_worker_sockets() -> None:
