@@ -28,7 +28,7 @@ export BENTOML_DO_NOT_TRACK := True
 export GRADIO_ANALYTICS_ENABLED := False
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: data debian help setup run catalogue rebuild samples container container-test test soak lint format docs bench audit pins clean
+.PHONY: data debian infinity help setup run catalogue rebuild samples container container-test test soak lint format docs bench audit pins clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -148,6 +148,17 @@ format: $(READY_DEV)  ## let ruff mend what it can
 
 docs: $(READY)  ## write the generated parts of docs/
 	$(BIN)/python docs/generate.py
+
+# infinity-emb needs another torch, and aiohttp, which it does not ask for.
+INFINITY := .cache/infinity
+infinity: $(INFINITY)/.ready  ## infinity-emb in an environment of its own, with a random CLIP, for benchmarks.embed_service
+
+$(INFINITY)/.ready: benchmarks/baselines/random_clip.py | $(READY_DEV)
+	$(PYTHON) -m venv $(INFINITY)
+	$(INFINITY)/bin/python -m pip install --quiet --disable-pip-version-check "infinity-emb[server,torch,vision]==0.0.78" aiohttp
+	$(BIN)/python -c 'from model.open_clip import clip_tokenizer; clip_tokenizer().save("$(INFINITY)/tokenizer.json")'
+	$(INFINITY)/bin/python $< $(INFINITY)/tokenizer.json $(INFINITY)/model
+	@touch $@
 
 bench: setup $(READY_PEERS)  ## the benchmarks, quickly; benchmarks/README.md has the full runs
 	$(BIN)/python -m benchmarks.index_speed --quick

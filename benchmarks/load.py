@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import collections
 import http.client
 import itertools
 import json
 import time
+from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -22,6 +24,7 @@ import aiohttp
 
 BOUNDARY = b"a-boundary-of-the-benchmark"
 HEADERS = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY.decode()}"}
+JSON = {"Content-Type": "application/json"}
 UNIQUE = itertools.count(time.time_ns())
 
 
@@ -32,16 +35,21 @@ def body(blobs: list[bytes]) -> bytes:
     return b"".join(parts) + b"--" + BOUNDARY + b"--\r\n"
 
 
-def alone(url: str, blobs: list[bytes], *, requests: int, pictures: int) -> dict[str, Any]:
+def json_body(model: str, blobs: list[bytes]) -> bytes:
+    """What infinity takes, in the form of OpenAI's embeddings: pictures as data URLs."""
+    unique = (base64.b64encode(blob + str(next(UNIQUE)).encode()).decode() for blob in blobs)
+    urls = [f"data:image/jpeg;base64,{data}" for data in unique]
+    return json.dumps({"model": model, "modality": "image", "input": urls}).encode()
+
+
+def alone(url: str, bodies: list[bytes], headers: dict[str, str], *, requests: int, pictures: int) -> dict[str, Any]:
     """Send requests one after the other, with as little between them as Python has."""
     where = urlsplit(url)
     connection = http.client.HTTPConnection(where.hostname or "", where.port)
-    places = iter(range(requests * pictures))
-    bodies = [body([blobs[next(places) % len(blobs)] for _ in range(pictures)]) for _ in range(requests)]
     latencies, statuses = [], []
     for data in bodies:
         begun = time.perf_counter()
-        connection.request("POST", where.path, data, HEADERS)
+        connection.request("POST", where.path, data, headers)
         answer = connection.getresponse()
         answer.read()
         latencies.append(time.perf_counter() - begun)
@@ -59,18 +67,19 @@ def summary(latencies: list[float], seconds: float, pictures: int, statuses: lis
     }
 
 
-async def load(url: str, blobs: list[bytes], *, connections: int, requests: int, pictures: int) -> dict[str, Any]:
+async def load(
+    url: str, bodies: list[bytes], headers: dict[str, str], *, connections: int, requests: int, pictures: int
+) -> dict[str, Any]:
     """Send requests over so many connections at once; what came back."""
-    places = iter(range(requests * pictures))
-    bodies = iter([body([blobs[next(places) % len(blobs)] for _ in range(pictures)]) for _ in range(requests)])
+    waiting = iter(bodies)
     statuses: list[int] = []
     batches: collections.Counter[int] = collections.Counter()
     latencies: list[float] = []
 
     async def one_connection(session: aiohttp.ClientSession) -> None:
-        for data in bodies:
+        for data in waiting:
             begun = time.perf_counter()
-            async with session.post(url, data=data, headers=HEADERS) as answer:
+            async with session.post(url, data=data, headers=headers) as answer:
                 text = await answer.read()
             latencies.append(time.perf_counter() - begun)
             statuses.append(answer.status)
@@ -92,13 +101,18 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, required=True)
     for name, default in (("connections", 32), ("requests", 320), ("pictures", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--json-model", metavar="NAME", help="send JSON with data URLs, as infinity takes it")
     options = parser.parse_args()
     blobs = [photo.read_bytes() for photo in sorted(options.photos.glob("*.jpg"))]
     shape = {name: getattr(options, name) for name in ("connections", "requests", "pictures")}
+    write = partial(json_body, options.json_model) if options.json_model else body
+    headers = JSON if options.json_model else HEADERS
+    turns = itertools.cycle(blobs)
+    bodies = [write([next(turns) for _ in range(options.pictures)]) for _ in range(options.requests)]
     if shape.pop("connections") == 1:
-        print(json.dumps(alone(options.url, blobs, **shape)))
+        print(json.dumps(alone(options.url, bodies, headers, **shape)))
     else:
-        print(json.dumps(asyncio.run(load(options.url, blobs, connections=options.connections, **shape))))
+        print(json.dumps(asyncio.run(load(options.url, bodies, headers, connections=options.connections, **shape))))
 
 
 if __name__ == "__main__":

@@ -24,13 +24,14 @@ from benchmarks.report import arguments, deliver, in_turn, ratio, table
 from index import Entry, start_catalogue
 from ingest import SourceSamples, find_sources
 from model import Limits, build_extractor, open_text_engine
+from model.card import Wanted
 from search import ItemQuery, LocalEmbedder, LocalTexts, SearchEngine, Shaping, TextQuery, open_catalogue_with_extractor
 
 SAMPLES = Path(__file__).parents[1] / ".cache" / "samples"
 FULL, QUICK = ("ViT-B-32", 20_000, 20), ("ViT-S-32-alt", 1_000, 3)
 
 
-def make_catalogue(place: Path, model: str, count: int) -> Path:
+def make_catalogue(place: Path, model: str, count: int, precision: Wanted = "f32") -> Path:
     """Write a catalogue of clustered vectors with the extractor of a random model; return its folder."""
     import open_clip
 
@@ -38,7 +39,7 @@ def make_catalogue(place: Path, model: str, count: int) -> Path:
     weights = place / "weights.pt"
     torch.save(open_clip.create_model(model, load_weights=False).state_dict(), weights)
     samples = SourceSamples(find_sources([SAMPLES]), Limits())
-    with build_extractor(f"open_clip:{model}", weights, samples, precision="f32") as extractor:
+    with build_extractor(f"open_clip:{model}", weights, samples, precision=precision) as extractor:
         card = extractor.card
         writer = start_catalogue(place / "catalogue", model=card.model, fingerprint=card.fingerprint, dim=card.dim)
         extractor.save(writer.extractor_folder)
