@@ -38,6 +38,8 @@ class Server:
         found = []
         for member in psutil.Process(self.pid).children(recursive=True):
             with suppress(psutil.NoSuchProcess):  # it has ended, though its parent has not noticed yet
+                if member.status() == psutil.STATUS_ZOMBIE:  # it has been killed, and is still to be reaped
+                    continue
                 if member.name() == service or f"--service-name {service} " in " ".join(member.cmdline()):
                     found.append(member)
         return found
