@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,7 +23,7 @@ from benchmarks.load import HEADERS, body
 from benchmarks.report import arguments, deliver, ratio, table
 from index import open_catalogue
 from model import open_engine, read_picture
-from tests.serving import ROOT, end, free_port
+from tests.serving import ROOT, begin, end
 
 SMALL_MODEL = "xcit_nano_12_p16_224"  # 128-d
 PATIENCE = 60
@@ -38,22 +36,14 @@ def served(target: str) -> list[str]:
 
 def start(command: list[str], environment: dict[str, str], photo: bytes) -> tuple[float, list[int]]:
     """Start what serves, ask until it answers, end it: the seconds that took, and the ids it found."""
-    port = free_port()
     sent = body([photo])
-    with tempfile.TemporaryFile() as log:
+    with tempfile.TemporaryDirectory() as temporary:
         begun = time.perf_counter()
-        process = subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", str(port)],
-            cwd=ROOT,
-            env=os.environ | {"BENTOML_DO_NOT_TRACK": "True"} | environment,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+        server, process = begin(command, Path(temporary) / "log", ROOT, **environment)
         try:
             while time.perf_counter() - begun < PATIENCE:
                 try:
-                    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+                    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=PATIENCE)
                     connection.request("POST", "/search", sent, HEADERS)
                     answer = connection.getresponse()
                     text = answer.read()

@@ -8,7 +8,6 @@ fetching them. The pictures are 500 × 375 JPEGs, none is sent twice, and the lo
 from __future__ import annotations
 
 import json
-import os
 import random
 import subprocess
 import sys
@@ -29,7 +28,7 @@ from benchmarks.report import arguments, deliver, table
 from benchmarks.service import memory_mb
 from benchmarks.texts import make_catalogue
 from index.catalogue.files import FORMAT_VERSION
-from tests.serving import ROOT, Server, end, free_port
+from tests.serving import ROOT, Server, begin, end
 
 MODEL, ITEMS = "ViT-B-32", 1000
 INFINITY = CACHE / "infinity"  # its environment, and in it the model
@@ -49,20 +48,9 @@ def clip_catalogue() -> Path:
 @contextmanager
 def served(command: list[str], first: dict[str, Any], **environment: str) -> Iterator[tuple[Server, float]]:
     """Run a server; it, and the seconds until it answered ``first``, what httpx is to send, with 200."""
-    port = free_port()
     with tempfile.TemporaryDirectory() as temporary:
-        log = Path(temporary) / "log"
         begun = time.perf_counter()
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [*command, "--host", "127.0.0.1", "--port", str(port)],
-                cwd=ROOT,
-                env=os.environ | {"BENTOML_DO_NOT_TRACK": "True"} | environment,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        server = Server(f"http://127.0.0.1:{port}", log, process.pid)
+        server, process = begin(command, Path(temporary) / "log", ROOT, **environment)
         try:
             yield server, _until_answered(server, process, first, begun)
         finally:

@@ -109,9 +109,8 @@ def serving(catalogue: Path | None, log: Path, **settings: str) -> Iterator[Serv
         yield server
 
 
-@contextmanager
-def running(command: list[str], log: Path, cwd: Path, **environment: str) -> Iterator[Server]:
-    """Run a command that serves HTTP on the port it is given with --port; ready when /readyz says so."""
+def begin(command: list[str], log: Path, cwd: Path, **environment: str) -> tuple[Server, subprocess.Popen[bytes]]:
+    """Start a command that serves HTTP on the port it is given with --port; the server, and the process to ``end``."""
     port = free_port()
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -122,7 +121,13 @@ def running(command: list[str], log: Path, cwd: Path, **environment: str) -> Ite
             stderr=subprocess.STDOUT,
             start_new_session=True,  # a process group of its own, so that BentoML's children end with it
         )
-    server = Server(f"http://127.0.0.1:{port}", log, process.pid)
+    return Server(f"http://127.0.0.1:{port}", log, process.pid), process
+
+
+@contextmanager
+def running(command: list[str], log: Path, cwd: Path, **environment: str) -> Iterator[Server]:
+    """Run a command that serves HTTP on the port it is given with --port; ready when /readyz says so."""
+    server, process = begin(command, log, cwd, **environment)
     try:
         wait_until_ready(server, process)
         yield server

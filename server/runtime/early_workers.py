@@ -84,7 +84,8 @@ class EarlyWorkers:
                 socket.send_fds(channel, [b"\n"], [listener])
                 channel.sendall(json.dumps(order).encode() + b"\n")
         except OSError:  # it has ended
-            os.waitpid(worker.pid, 0)
+            with suppress(ChildProcessError):  # circus may have noticed before
+                os.waitpid(worker.pid, 0)
             return None
         return EarlyWorker(worker.pid)
 

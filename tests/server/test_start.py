@@ -74,6 +74,7 @@ def test_nothing_heavy_is_imported_to_serve(apart: bool, catalogue: Path, photos
             for found in (ready[name], modules[name]):
                 # The kernel may have come by now: it is loaded a second after the start, and numba imports scipy.
                 assert not found & HEAVY - ({"scipy"} if "numba" in found else set()), name
+        assert "pyparsing" not in ready["ImageSearch"], "BentoML's proxy was imported"
         assert [name for name in modules if "openvino" in modules[name]] == [network]
         assert not [name for name in modules if "numba" in modules[name] and name != "ImageSearch"]
         # Afterwards the kernel comes by itself, and the page when it is asked for.
