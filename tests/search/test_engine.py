@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from index import Catalogue, InvalidFilter
+from index.catalogue.snapshot import Snapshot
 from model import Extractor, UnreadableImage, UnsupportedImage
 from search import (
     Admitted,
@@ -162,3 +163,19 @@ def test_items_and_thumbnails_come_in_order(opened: Catalogue, extractor: Extrac
     jpeg, none = asyncio.run(one.thumbnails([1, 999]))
     assert (jpeg or b"").startswith(b"\xff\xd8")
     assert none is None
+
+
+def test_a_search_is_never_narrower_than_what_is_asked_for(
+    opened: Catalogue, extractor: Extractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search, widths = Snapshot.search, []
+
+    def watched(self: Snapshot, vectors: Any, k: int, ef: int, *more: Any) -> Any:
+        widths.append((k, ef))
+        return search(self, vectors, k, ef, *more)
+
+    monkeypatch.setattr(Snapshot, "search", watched)
+    asyncio.run(engine(opened, extractor, ef=5).search([ItemQuery(1)], Shaping(20)))
+    asyncio.run(engine(opened, extractor, ef=64).search([ItemQuery(1)], Shaping(20)))
+    assert [k for k, _ in widths] == [21, 21]  # and the item itself
+    assert [ef for _, ef in widths] == [21, 64]
