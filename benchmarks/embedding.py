@@ -17,7 +17,7 @@ from benchmarks.catalogues import MODEL, photos_to_send, weights_of
 from benchmarks.report import arguments, deliver, in_turn, ratio, table
 from ingest import SourceSamples, find_sources
 from model import Extractor, Limits, build_extractor, read_picture
-from model.engines.openvino import cpu_has_bf16
+from model.engines.openvino_compile import cpu_has_bf16
 from model.engines.torch import build_reference
 
 BATCHES = (1, 8, 32)

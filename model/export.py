@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from model.card import GRAPH_FILE, WEIGHTS_FILE, ExtractorCard, Fidelity, Precision, Wanted, write_card
 from model.conversion import convert, quiet
-from model.engines.openvino import cpu_has_bf16, open_openvino
+from model.engines.openvino import open_openvino
+from model.engines.openvino_compile import cpu_has_bf16
 from model.engines.openvino_import import openvino
 from model.engines.torch import TorchEngine, serialise
 from model.errors import FidelityError, WeightsMismatch

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.card import GRAPH_FILE, ExtractorCard
-from model.engines.openvino import compile_settings
+from model.engines.openvino_compile import compile_graph
 from model.engines.openvino_import import openvino
 from model.errors import DamagedExtractor, MapUnavailable
 from model.feature_map import FeatureMap
@@ -26,21 +26,19 @@ class OpenVinoMapEngine:
     def __init__(self, folder: Path, card: ExtractorCard, threads: int, scale: int = 1) -> None:
         """Cut the map out of the graph in ``folder``. Raises DamagedExtractor, or MapUnavailable where there is none."""
         self.preprocessing = card.preprocessing.scaled(scale)
+        path = folder / GRAPH_FILE
         try:
-            model = openvino.Core().read_model(folder / GRAPH_FILE)
+            model = openvino.Core().read_model(path)
             output, self.exact = _find_map(model, card.dim)
             cut = openvino.Model([output], model.get_parameters(), "map")
             if scale != 1:
                 cut.reshape([1, *self.preprocessing.size, 3])
-            self._request = (
-                openvino.Core()
-                .compile_model(cut, "CPU", compile_settings(card.precision, threads))
-                .create_infer_request()
-            )
+            compiled = compile_graph(cut, path.with_suffix(".bin"), card.precision, threads)
+            self._request = compiled.create_infer_request()
         except RuntimeError as error:
             if scale != 1:
                 raise MapUnavailable(f"{card.model} takes pictures of one size only") from None
-            raise DamagedExtractor(f"{folder / GRAPH_FILE} cannot be used ({str(error)[-160:]})") from None
+            raise DamagedExtractor(f"{path} cannot be used ({str(error)[-160:]})") from None
         self._lock = threading.Lock()
 
     def compute(self, pixels: NDArray[np.uint8]) -> FeatureMap:

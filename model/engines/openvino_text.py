@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model.engines.openvino import compile_settings
+from model.engines.openvino_compile import compile_graph
 from model.engines.openvino_import import openvino
 from model.errors import DamagedExtractor, FidelityError
 from model.text import TEXT_GRAPH_FILE, TextCard, TextEncoder
@@ -26,7 +26,8 @@ class OpenVinoTextEngine:
         self._dim = card.dim
         path = folder / TEXT_GRAPH_FILE
         try:
-            compiled = openvino.Core().compile_model(path, "CPU", compile_settings("f32", threads))
+            model = openvino.Core().read_model(path)
+            compiled = compile_graph(model, path.with_suffix(".bin"), "f32", threads)
             self._request = compiled.create_infer_request()
             self._lock = threading.Lock()
             found = self.embed(list(card.golden))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -24,17 +26,19 @@ from model import (
     NotExportable,
     build_extractor,
     open_engine,
+    open_verified_engine,
     read_card,
     read_picture,
 )
 from model.card import Fidelity, Wanted, write_card
-from model.engines.openvino import cpu_has_bf16
+from model.engines.openvino import OpenVinoEngine
+from model.engines.openvino_compile import cpu_has_bf16
 from model.engines.openvino_import import openvino
 from model.engines.torch import TorchEngine, build_reference
 from model.export import export
 from model.fidelity import FLOORS, check_golden, compare, shortfall
 from tests.conftest import MODEL
-from tests.serving import ROOT
+from tests.serving import ROOT, eventually
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +73,7 @@ def test_auto_is_bf16_as_far_as_it_is_true(extractor: Extractor, reference: Torc
     engine = extractor.engine
     kinds = {
         (operation.get_rt_info()["layerType"].astype(str), operation.get_rt_info()["runtimePrecision"].astype(str))
-        for operation in engine._compiled.get_runtime_model().get_ops()  # type: ignore[attr-defined]
+        for operation in engine.compiled.get_runtime_model().get_ops()  # type: ignore[attr-defined]
     }
     assert ("Convolution", "bf16") in kinds
     assert ("Convolution", "f32") in kinds
@@ -124,6 +128,32 @@ def test_a_picture_is_embedded_alike_alone_in_a_batch_and_from_many_threads(
     with ThreadPoolExecutor(8) as pool:  # synchronous requests from several threads have hung: this must end
         answers = list(pool.map(extractor.embed, [pixels[at : at + 3] for at in range(0, 57, 3)] * 5, timeout=60))
     assert np.array_equal(np.concatenate(answers[:19]), together[:57])
+
+
+def test_streams_for_many_pictures_come_when_there_are_many_and_give_the_same(
+    extractor: Extractor, pixels: np.ndarray
+) -> None:
+    engine = open_verified_engine(extractor.folder, threads=2)
+    assert isinstance(engine, OpenVinoEngine)
+    alone = np.concatenate([engine.embed(one[None]) for one in pixels[:8]])
+    assert "compile" not in {thread.name for thread in threading.enumerate()}  # nor for the golden pictures
+    assert engine.streams == 1
+    with ThreadPoolExecutor(8) as pool:  # while they are made, the others go on
+        answers = list(pool.map(engine.embed, [pixels[:8]] * 24, timeout=60))
+    eventually(lambda: engine.streams == 2, "there are no streams for many")
+    assert all(np.array_equal(one, alone) for one in [*answers, engine.embed(pixels[:8])])
+    assert np.array_equal(engine.embed(pixels[:1]), alone[:1])
+    assert open_engine(extractor.folder, threads=2, many=True).streams == 2  # type: ignore[attr-defined]
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="says what is resident")
+def test_the_file_of_a_compiled_graph_does_not_stay_in_memory(folder: Path) -> None:
+    engine = open_verified_engine(folder)
+    _, _, entry = Path("/proc/self/smaps").read_text().partition(f"{folder / 'graph.bin'}\n")
+    sizes = dict(re.findall(r"(\w+): +(\d+) kB", entry.partition("VmFlags")[0]))
+    assert int(sizes["Size"]) > 10_000
+    assert int(sizes["Rss"]) < 1000
+    assert engine.card.dim == 1280
 
 
 def test_both_engines_open_the_same_folder(folder: Path, pixels: np.ndarray) -> None:

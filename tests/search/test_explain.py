@@ -16,7 +16,7 @@ from PIL import Image
 
 from index import Catalogue
 from model import MapUnavailable, Precision, build_extractor, open_engine, open_map_engine, read_card, read_picture
-from model.engines.openvino import cpu_has_bf16
+from model.engines.openvino_compile import cpu_has_bf16
 from model.fidelity import read_golden
 from search import (
     Admitted,
