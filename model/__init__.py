@@ -26,6 +26,7 @@ from model.formats import FORMAT_NAMES, FORMATS, ImageFormat, has_picture_suffix
 from model.images import Picture, read_file, read_picture, thumbnail
 from model.limits import Limits, Room
 from model.preprocessing import Preprocessing
+from model.priority import LOWEST, lower_priority
 from model.region import Region
 from model.text import TextEngine, read_text_card
 from model.windows import SCALE, WINDOWS, Shown, WindowEncoder, show_windows, window_preprocessing, window_vectors
@@ -35,6 +36,7 @@ __all__ = [
     "FORMATS",
     "FORMAT_NAMES",
     "LONGEST_TEXT",
+    "LOWEST",
     "SCALE",
     "WINDOWS",
     "Concept",
@@ -75,6 +77,7 @@ __all__ = [
     "build_reference",
     "has_picture_suffix",
     "looks_like_a_picture",
+    "lower_priority",
     "open_engine",
     "open_extractor",
     "open_map_engine",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from model.card import Precision
 from model.engines.openvino_import import openvino
+from model.priority import NETWORK, lower_priority
 
 
 def compile_graph(
@@ -17,19 +19,18 @@ def compile_graph(
 ) -> openvino.CompiledModel:
     """Compile a graph for the CPU, in ``precision``; its weights are in the file ``weights``. Raises RuntimeError.
 
-    A compiled graph has its weights in an order of its own, and holds the mapped file open all the same.
+    It computes on threads that give way to others: what is next to it, if only to refuse what is too much, is short.
     """
-    compiled = openvino.Core().compile_model(
-        model,
-        "CPU",
-        {
-            "INFERENCE_NUM_THREADS": threads,
-            "ENABLE_CPU_PINNING": False,  # decoding, and the process that takes requests, are on the same cores
-            # Left to itself it takes bf16 wherever the CPU has it.
-            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" and cpu_has_bf16() else "f32",
-            **settings,
-        },
-    )
+    settings |= {
+        "INFERENCE_NUM_THREADS": threads,
+        "ENABLE_CPU_PINNING": False,  # decoding, and what takes requests, are on the same cores
+        # Left to itself it takes bf16 wherever the CPU has it.
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" and cpu_has_bf16() else "f32",
+    }
+    # Its threads take their priority from the one that it is compiled on, which cannot have its own back.
+    with ThreadPoolExecutor(1, initializer=lower_priority, initargs=(NETWORK,)) as thread:
+        compiled = thread.submit(openvino.Core().compile_model, model, "CPU", settings).result()
+    # It has its weights in an order of its own, and the file mapped all the same.
     forget_pages(weights)
     return compiled
 

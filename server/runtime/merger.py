@@ -14,11 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from index import VectorIndexError
+from model import LOWEST
 
 log = logging.getLogger("bentoml.bentolens")
 
 CLI = Path(__file__).resolve().parents[2] / "cli.py"
-LOWEST = 19  # priority, as nice has it
 PAUSE_SECONDS = 1.0  # from a change to the look at how much was changed
 RETRY_SECONDS = 60.0  # after a merge that failed: the disk may be full
 

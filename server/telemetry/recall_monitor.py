@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model import LOWEST, lower_priority
 from server.telemetry.metrics import RECALL, RECALL_QUERIES
 
 log = logging.getLogger("bentoml.bentolens")
@@ -24,12 +22,6 @@ LAST = 100  # queries over which the mean is taken
 EQUAL = 1e-5  # share of a score: items as near as the last of the nearest are as good an answer
 
 SearchExactly = Callable[[NDArray[np.float32], int], list[list[tuple[int, float]]]]
-
-
-def _give_way() -> None:
-    """Have this thread run only when no other wants to, where threads have a priority of their own (Linux)."""
-    with suppress(OSError, AttributeError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
 
 class RecallMonitor:
@@ -44,7 +36,9 @@ class RecallMonitor:
         self._last: deque[float] = deque(maxlen=LAST)
         self._free_from = 0.0
         self._busy = False
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="recall", initializer=_give_way)
+        self._thread = ThreadPoolExecutor(
+            1, thread_name_prefix="recall", initializer=lower_priority, initargs=(LOWEST,)
+        )
 
     def offer(self, vector: NDArray[np.float32], scores: Sequence[float], k: int, without: int | None = None) -> None:
         """Perhaps answer a query, float32 [dim], again, in the background; returns at once.

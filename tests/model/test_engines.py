@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
-import subprocess
-import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,32 +20,15 @@ from model import (
     NotExportable,
     build_extractor,
     open_engine,
-    open_verified_engine,
     read_card,
-    read_picture,
 )
 from model.card import Fidelity, Wanted, write_card
-from model.engines.openvino import OpenVinoEngine
 from model.engines.openvino_compile import cpu_has_bf16
 from model.engines.openvino_import import openvino
 from model.engines.torch import TorchEngine, build_reference
 from model.export import export
 from model.fidelity import FLOORS, check_golden, compare, shortfall
 from tests.conftest import MODEL
-from tests.serving import ROOT, eventually
-
-
-@pytest.fixture(scope="module")
-def pixels(photos: list[Path], reference: TorchEngine) -> np.ndarray:
-    look = reference.card.preprocessing
-    return np.stack([look.to_pixels(read_picture(photo.read_bytes()).image) for photo in photos])
-
-
-@pytest.fixture
-def folder(extractor: Extractor, tmp_path: Path) -> Path:
-    """A copy of the extractor's folder, to be damaged."""
-    extractor.save(tmp_path / "extractor")
-    return tmp_path / "extractor"
 
 
 def test_f32_is_the_reference_to_four_nines(reference: TorchEngine, pixels: np.ndarray, tmp_path: Path) -> None:
@@ -118,42 +95,6 @@ def test_a_precision_that_is_not_true_is_refused_with_the_one_to_choose(
 ) -> None:
     with pytest.raises(FidelityError, match=r"in int8 is not true .* 0\.\d+ is below 0\.9\d .*--precision (bf16|f32)"):
         export(reference, tmp_path, "int8", pixels)
-
-
-def test_a_picture_is_embedded_alike_alone_in_a_batch_and_from_many_threads(
-    extractor: Extractor, pixels: np.ndarray
-) -> None:
-    together = extractor.embed(pixels)
-    assert np.array_equal(np.concatenate([extractor.embed(one[None]) for one in pixels]), together)
-    with ThreadPoolExecutor(8) as pool:  # synchronous requests from several threads have hung: this must end
-        answers = list(pool.map(extractor.embed, [pixels[at : at + 3] for at in range(0, 57, 3)] * 5, timeout=60))
-    assert np.array_equal(np.concatenate(answers[:19]), together[:57])
-
-
-def test_streams_for_many_pictures_come_when_there_are_many_and_give_the_same(
-    extractor: Extractor, pixels: np.ndarray
-) -> None:
-    engine = open_verified_engine(extractor.folder, threads=2)
-    assert isinstance(engine, OpenVinoEngine)
-    alone = np.concatenate([engine.embed(one[None]) for one in pixels[:8]])
-    assert "compile" not in {thread.name for thread in threading.enumerate()}  # nor for the golden pictures
-    assert engine.streams == 1
-    with ThreadPoolExecutor(8) as pool:  # while they are made, the others go on
-        answers = list(pool.map(engine.embed, [pixels[:8]] * 24, timeout=60))
-    eventually(lambda: engine.streams == 2, "there are no streams for many")
-    assert all(np.array_equal(one, alone) for one in [*answers, engine.embed(pixels[:8])])
-    assert np.array_equal(engine.embed(pixels[:1]), alone[:1])
-    assert open_engine(extractor.folder, threads=2, many=True).streams == 2  # type: ignore[attr-defined]
-
-
-@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="says what is resident")
-def test_the_file_of_a_compiled_graph_does_not_stay_in_memory(folder: Path) -> None:
-    engine = open_verified_engine(folder)
-    _, _, entry = Path("/proc/self/smaps").read_text().partition(f"{folder / 'graph.bin'}\n")
-    sizes = dict(re.findall(r"(\w+): +(\d+) kB", entry.partition("VmFlags")[0]))
-    assert int(sizes["Size"]) > 10_000
-    assert int(sizes["Rss"]) < 1000
-    assert engine.card.dim == 1280
 
 
 def test_both_engines_open_the_same_folder(folder: Path, pixels: np.ndarray) -> None:
@@ -283,15 +224,3 @@ def test_a_model_that_cannot_be_exported_is_named(
     monkeypatch.setattr(reference, "graph", Odd())
     with pytest.raises(NotExportable, match="tf_efficientnet_lite0 cannot be exported to OpenVINO"):
         export(reference, tmp_path, "f32", pixels)
-
-
-def test_openvino_reports_nothing(tmp_path: Path) -> None:
-    """Its telemetry would leave its identity in the home folder, as the first thing it does."""
-    script = (
-        "from model.export import *; import nncf, openvino.tools.ovc.telemetry_utils as utils, nncf.telemetry.wrapper as w;"
-        "print(utils.tm.__name__, type(w.telemetry).__name__)"
-    )
-    environment = os.environ | {"HOME": str(tmp_path), "PYTHONPATH": "."}
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, env=environment)
-    assert done.stdout.split() == ["openvino.tools.ovc.telemetry_stub", "MagicMock"], done.stdout + done.stderr
-    assert not (tmp_path / "intel").exists()
