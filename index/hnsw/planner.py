@@ -1,7 +1,8 @@
 """Which way a filtered query goes: through the graph, or straight through the rows that the filter allows.
 
-The costs are of one core of an AMD EPYC (Zen 5), in nanoseconds, by ``python -m benchmarks.filters``; only their ratios
-matter here. On other processors the ratios are much the same: both ways wait for the same memory.
+The costs are of one core, in nanoseconds; only their ratios matter here, and on processors of one time they are much the
+same. Those with codes are of an Intel Xeon with AMX, those without of an AMD EPYC (Zen 5). ``python -m benchmarks.filters``
+shows both ways next to what was chosen.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import numpy as np
 
 UNBOUNDED = np.iinfo(np.int64).max
 CACHE = 16 * 2**20  # bytes of rows that stay near the processor from one query to the next
-FAR = 2.2  # how much longer a row takes that does not
+FAR = 1.5  # how much longer a row takes that does not: not at all on the Xeon, 2.2 times as long on the EPYC
 FILTERED = 0.85  # distances of a filtered walk: this, times those of an unfiltered one, by the share that is allowed
 
 
@@ -21,7 +22,7 @@ def plan(allowed: int, count: int, usual: float, dim: int, *, codes: bool) -> in
     foreseen: at the price of the scan it is cut off, so that no query costs more than about twice the better way.
     """
     each_walked, each_scanned, size = (
-        (70 + 0.16 * dim, 5 + 0.035 * dim, dim) if codes else (110 + 0.2 * dim, 12 + 0.08 * dim, 4 * dim)
+        (90 + 0.02 * dim, 5 + 0.05 * dim, dim) if codes else (110 + 0.2 * dim, 12 + 0.08 * dim, 4 * dim)
     )
     each_scanned *= FAR if allowed * size > CACHE else 1
     walk = min(count, FILTERED * usual * count / max(1, allowed)) * each_walked

@@ -167,6 +167,15 @@ def test_a_batch_over_threads_gives_what_one_thread_gives(index: MappedIndex) ->
 def test_the_planner_takes_the_cheaper_way() -> None:
     assert plan(100, 100_000, 700, 512, codes=True) == 0
     assert plan(50_000, 100_000, 700, 512, codes=True) > 10_000
+    # As measured, with the distances that an unfiltered walk takes there; see benchmarks.filters.
+    for count, usual, dim, least, too_few in (
+        (20_000, 1750, 2048, 0.5, 0.3),
+        (50_000, 1000, 1280, 0.2, 0.1),
+        (100_000, 855, 512, 0.2, 0.15),
+        (100_000, 900, 128, 0.3, 0.2),
+    ):
+        assert plan(int(least * count), count, usual, dim, codes=True) > usual
+        assert plan(int(too_few * count), count, usual, dim, codes=True) == 0
     assert plan(100_000, 100_000, 700, 128, codes=False) < UNBOUNDED
 
 
