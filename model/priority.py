@@ -12,7 +12,8 @@ LOWEST = 19
 
 
 def lower_priority(nice: int) -> None:
-    """Give this thread, and those that it starts, a priority of its own. Only Linux knows one of a thread."""
+    """Give this thread, and those that it starts, a priority of ``nice``, unless its own is lower. Linux only."""
     if sys.platform == "linux":
+        thread = threading.get_native_id()
         with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
+            os.setpriority(os.PRIO_PROCESS, thread, max(nice, os.getpriority(os.PRIO_PROCESS, thread)))

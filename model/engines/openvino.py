@@ -15,19 +15,21 @@ from model.errors import DamagedExtractor
 
 # A stream is a picture in work. Two threads on one picture give it in two thirds of the time, and do fewer in all.
 THREADS_PER_STREAM = 2
+MANY = 32  # pictures that had to wait for a stream before more are compiled: a few queries at the shell are no reason
 
 
 class OpenVinoEngine:
     """A compiled graph. Every picture is a batch of its own: larger ones are no faster on a CPU, and less alike.
 
     Few pictures go to streams of two threads. More than these streams take at once go to streams of one thread, which are
-    compiled when they are first wanted, while the others go on, unless ``many`` are expected from the start.
+    compiled when MANY pictures have come so, while the others go on, unless ``many`` are expected from the start.
     """
 
     def __init__(self, folder: Path, model: openvino.Model, card: ExtractorCard, threads: int, many: bool) -> None:
         self.card = card
         self._weights = (folder / GRAPH_FILE).with_suffix(".bin")
         self._threads = threads
+        self._came_together = 0
         # Synchronous requests from several threads have hung: one caller at a time.
         self._lock = threading.Lock()
         self._few = _Streams(self._compile(model, threads if many else max(1, threads // THREADS_PER_STREAM)))
@@ -41,7 +43,8 @@ class OpenVinoEngine:
             streams = self._few
             if len(pixels) > streams.count:
                 streams = self._many or self._few
-                if self._model is not None:
+                self._came_together += len(pixels)
+                if self._model is not None and self._came_together >= MANY:
                     threading.Thread(target=self._compile_many, args=(self._model,), name="compile").start()
                     self._model = None
             streams.embed(pixels, vectors)

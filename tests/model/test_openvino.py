@@ -35,7 +35,8 @@ def test_streams_for_many_pictures_come_when_there_are_many_and_give_the_same(
     engine = open_verified_engine(extractor.folder, threads=2)
     assert isinstance(engine, OpenVinoEngine)
     alone = np.concatenate([engine.embed(one[None]) for one in pixels[:8]])
-    assert "compile" not in {thread.name for thread in threading.enumerate()}  # nor for the golden pictures
+    assert np.array_equal(engine.embed(pixels[:8]), alone)
+    assert "compile" not in {thread.name for thread in threading.enumerate()}  # nor for a few, as the golden ones
     assert engine.streams == 1
     with ThreadPoolExecutor(8) as pool:  # while they are made, the others go on
         answers = list(pool.map(engine.embed, [pixels[:8]] * 24, timeout=60))
@@ -46,14 +47,15 @@ def test_streams_for_many_pictures_come_when_there_are_many_and_give_the_same(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there has a thread a priority of its own")
-@pytest.mark.parametrize("many", [False, True])
-def test_the_network_gives_way_and_its_caller_does_not(many: bool, extractor: Extractor, pixels: np.ndarray) -> None:
+@pytest.mark.parametrize(("many", "nicer"), [(False, 0), (True, 19)])
+def test_the_network_gives_way_and_its_caller_does_not(many: bool, nicer: int, extractor: Extractor) -> None:
     script = """if True:
         import os, pathlib, sys, threading, time
         import numpy as np
         from model import open_engine
 
         def nice(): return {task: os.getpriority(os.PRIO_PROCESS, int(task)) for task in os.listdir("/proc/self/task")}
+        os.nice(int(sys.argv[3]))
         import openvino  # has threads of its own
         before = nice()
         engine = open_engine(pathlib.Path(sys.argv[1]), threads=4, many=bool(sys.argv[2]))
@@ -63,11 +65,11 @@ def test_the_network_gives_way_and_its_caller_does_not(many: bool, extractor: Ex
         after = nice()
         print(os.nice(0), *sorted(after[task] for task in after.keys() - before.keys()))
     """
-    command = [sys.executable, "-c", script, str(extractor.folder), "many" if many else ""]
+    command = [sys.executable, "-c", script, str(extractor.folder), "many" if many else "", str(nicer)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": "."})
     own, *others = [int(one) for one in done.stdout.split() or ["-1"]]
-    assert own == 0, done.stderr
-    assert others.count(NETWORK) == len(others) >= 4
+    assert own == min(19, os.nice(0) + nicer), done.stderr
+    assert others.count(max(NETWORK, own)) == len(others) >= 2
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="says what is resident")
