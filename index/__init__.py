@@ -5,6 +5,7 @@ from index.catalogue.backup import backup_catalogue, restore_catalogue
 from index.catalogue.facets import Facet, count_facets, count_facets_of, count_values
 from index.catalogue.files import check_place, original_file
 from index.catalogue.generation import CatalogueInfo, Generation, current_extractor, slot_of
+from index.catalogue.hashes import hash_distances
 from index.catalogue.jobs import Job, JobItem, JobQueue, JobTaken, NewJobItem, finish_items
 from index.catalogue.live import Added, Also, Answer, LiveWriter, check_entry
 from index.catalogue.merge import merge_catalogue, rollback_catalogue
@@ -19,7 +20,8 @@ from index.catalogue.migration import (
 )
 from index.catalogue.reader import Catalogue, Hit, Item, open_catalogue
 from index.catalogue.regions import Box
-from index.catalogue.rows import Entry
+from index.catalogue.rows import Entry, Signature
+from index.catalogue.signatures import SignatureTable, hashes_of, near_hashes
 from index.catalogue.snapshot import Selection, Snapshot
 from index.catalogue.usage import CatalogueUsage, read_usage
 from index.catalogue.verify import verify_catalogue
@@ -101,6 +103,8 @@ __all__ = [
     "Operator",
     "Overlap",
     "Selection",
+    "Signature",
+    "SignatureTable",
     "Snapshot",
     "StoredItem",
     "UnsupportedOperation",
@@ -116,8 +120,11 @@ __all__ = [
     "count_values",
     "current_extractor",
     "finish_items",
+    "hash_distances",
+    "hashes_of",
     "load_kernel_later",
     "merge_catalogue",
+    "near_hashes",
     "needs_other_extractor",
     "open_catalogue",
     "open_hnsw_file",

@@ -33,6 +33,10 @@ class Allowed:
         """Return the rows as bool [count]."""
         return np.unpackbits(self.bits, count=self.count, bitorder="little").view(bool)
 
+    def has(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which of some rows are among them, bool [n]."""
+        return (self.bits[rows >> 3] >> (rows & 7).astype(np.uint8) & 1).astype(bool)
+
     def rows(self) -> NDArray[np.int64]:
         """Return the rows, int64 [size] in order."""
         if self.few is not None:

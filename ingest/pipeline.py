@@ -14,7 +14,7 @@ from ingest.sources.records import SourceFile, Sources
 from model import Extractor, Limits
 
 # Counts the changes to what a picture's file gives (pixels, metadata): items that an older reader made are not reused.
-READER = 2
+READER = 3
 PART = 500  # items in one transaction
 
 

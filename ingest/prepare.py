@@ -9,8 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index import Entry
-from model import ExtractorCard, Limits, Picture, Shown, read_picture, show_windows, thumbnail, window_preprocessing
+from index import Entry, Signature
+from model import (
+    ExtractorCard,
+    Limits,
+    Picture,
+    Shown,
+    perceptual_hash,
+    pixel_digest,
+    read_picture,
+    show_windows,
+    sign,
+    thumbnail,
+    window_preprocessing,
+)
 
 OWN_FIELDS = (*Picture.FIELDS, "path")  # what an item has of its picture and its key
 
@@ -27,6 +39,7 @@ class Prepared:
     metadata: dict[str, Any]
     sha256: str
     thumbnail: bytes
+    signature: Signature
     data: bytes | None = None
     shown: Shown | None = None
 
@@ -45,7 +58,14 @@ class Prepared:
         ``regions``: the vectors of boxes in it, float32 [boxes, dim].
         """
         fields = self.metadata | {"path": key} | (metadata or {})
-        return Entry(key, vector, fields, self.sha256, self.thumbnail, *stamp, source, self.data, regions)
+        facts = (self.sha256, self.thumbnail, *stamp, source, self.data, regions, self.signature)
+        return Entry(key, vector, fields, *facts)
+
+
+def signature_of(picture: Picture, size: int) -> Signature:
+    """Return the signature of a picture, whose file has ``size`` bytes."""
+    luma = sign(picture.image)
+    return Signature(luma.tobytes(), perceptual_hash(luma).tobytes(), pixel_digest(picture), size, picture.format)
 
 
 def prepare(data: bytes, card: ExtractorCard, limits: Limits, *, keep: bool = False, windows: bool = False) -> Prepared:
@@ -57,6 +77,7 @@ def prepare(data: bytes, card: ExtractorCard, limits: Limits, *, keep: bool = Fa
         metadata=picture.metadata(),
         sha256=hashlib.sha256(data).hexdigest(),
         thumbnail=thumbnail(picture.image),
+        signature=signature_of(picture, len(data)),
         data=data if keep else None,
         shown=show_windows(picture.image, card) if windows else None,
     )

@@ -28,6 +28,7 @@ from model.limits import Limits, Room
 from model.preprocessing import Preprocessing
 from model.priority import LOWEST, lower_priority
 from model.region import Region
+from model.signature import Matcher, perceptual_hash, pixel_digest, sign, turned_hashes
 from model.text import TextEngine, read_text_card
 from model.windows import SCALE, WINDOWS, Shown, WindowEncoder, show_windows, window_preprocessing, window_vectors
 from model.words import LONGEST_TEXT, Concept, Vocabulary, read_vocabulary
@@ -55,6 +56,7 @@ __all__ = [
     "Limits",
     "MapEngine",
     "MapUnavailable",
+    "Matcher",
     "ModelError",
     "NotExportable",
     "Picture",
@@ -83,13 +85,17 @@ __all__ = [
     "open_map_engine",
     "open_text_engine",
     "open_verified_engine",
+    "perceptual_hash",
+    "pixel_digest",
     "read_card",
     "read_file",
     "read_picture",
     "read_text_card",
     "read_vocabulary",
     "show_windows",
+    "sign",
     "thumbnail",
+    "turned_hashes",
     "window_preprocessing",
     "window_vectors",
 ]

@@ -37,7 +37,7 @@ class Picture:
     """A decoded picture: RGB pixels turned upright, and what its file says of it.
 
     ``width`` and ``height`` are those of the upright picture; ``captured_at`` is ISO 8601 local time as the camera
-    wrote it; ``latitude`` and ``longitude`` are degrees, north and east positive.
+    wrote it; ``latitude`` and ``longitude`` are degrees, north and east positive; ``format`` is the file's, by Pillow's name.
     """
 
     image: Image.Image
@@ -46,6 +46,7 @@ class Picture:
     captured_at: str | None = None
     latitude: float | None = None
     longitude: float | None = None
+    format: str = ""
     FIELDS: ClassVar = ("width", "height", "captured_at", "latitude", "longitude")
 
     def metadata(self) -> dict[str, object]:
@@ -138,13 +139,14 @@ def _first_line(error: Exception) -> str:
 
 def _upright(image: Image.Image, full: tuple[int, int]) -> Picture:
     image.load()
+    name = image.format or ""
     exif = image.getexif()
     captured_at, latitude, longitude = read_captured_at(exif), *read_position(exif)
     with suppress(Exception):  # a broken EXIF block is no reason to refuse the pixels
         if (orientation := exif.get(ExifTags.Base.Orientation, 1)) != 1:
             image = ImageOps.exif_transpose(image)
             full = (full[1], full[0]) if orientation in SIDEWAYS else full
-    return Picture(to_rgb(image), *full, captured_at, latitude, longitude)
+    return Picture(to_rgb(image), *full, captured_at, latitude, longitude, name)
 
 
 def thumbnail(image: Image.Image, side: int = THUMBNAIL) -> bytes:

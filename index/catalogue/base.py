@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from index.catalogue.files import base_files, region_files
 from index.catalogue.generation import Generation
+from index.catalogue.hashes import open_hashes
 from index.catalogue.regions import open_regions
 from index.columns.file import open_columns
 from index.errors import DamagedIndex
@@ -64,7 +65,7 @@ class Base:
             if not path.is_file():
                 raise DamagedIndex(f"the catalogue's index file {path} is missing; restore or rebuild the catalogue")
         self.sizes = [path.stat().st_size for path in self.paths]
-        base, codes, columns = self.paths[:3]
+        base, codes, columns, hashes = self.paths[:4]
         self.index = open_index(base, generation.dim, metric, codes)
         self.columns = open_columns(columns)
         for path, rows in ((base, len(self.index)), (columns, self.columns.count)):
@@ -72,6 +73,7 @@ class Base:
                 raise DamagedIndex(
                     f"{path} holds {rows} rows, the generation {generation.count} items; restore or rebuild it"
                 )
+        self.hashes = open_hashes(hashes, generation.count)
         dim = generation.dim
         self.regions = open_regions(folder, generation.base, dim, metric, self.columns) if more else None
         self._recent: Recent[Filter, Allowed] = Recent(KEPT_FILTERS)

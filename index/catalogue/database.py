@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 from index.catalogue.files import DATABASE
 from index.errors import CatalogueBusy, CatalogueMismatch, CatalogueNotFound, DamagedIndex, DiskFull
 
+PART = 500  # SQLite takes a bounded number of parameters
 BUSY_SECONDS = 30  # that a writer waits for another one
 # vectors: float32 bytes of the items that the current generation's index has not. changes: what became of items that it has,
 # or an earlier one. checksum: of the row (index/catalogue/rows.py). counts: kept by triggers, so that a lost row is seen.
 # regions: float32 bytes of the vectors of a few boxes in an item's picture, one after the other, where there are some.
+# signatures: of each picture its luma and perceptual hash, the digest of its pixels, the size of its file and its format.
+# matching: what tells copies from pictures that are alike, as it was fitted for a generation, and holds for later ones.
 # jobs, job_items: pictures that are to be added; lease: until when (a Unix time) their owner has them; attempts: how often
 # they were taken since one was done; result: the JSON of what became of one.
 # source: where the picture was read, a path or a URL, or nothing; source_size and source_mtime_ns (a time in ns, or another
@@ -48,9 +51,16 @@ CREATE TABLE vectors (
 CREATE TABLE regions (
     id INTEGER PRIMARY KEY REFERENCES items (id) ON DELETE CASCADE, vectors BLOB NOT NULL, checksum INTEGER NOT NULL
 );
+CREATE TABLE signatures (
+    id INTEGER PRIMARY KEY REFERENCES items (id) ON DELETE CASCADE, luma BLOB NOT NULL, hash BLOB NOT NULL,
+    pixels BLOB NOT NULL, bytes INTEGER NOT NULL, format TEXT NOT NULL, checksum INTEGER NOT NULL
+);
+CREATE INDEX items_sha256 ON items (sha256);
+CREATE INDEX signatures_pixels ON signatures (pixels);
+CREATE TABLE matching (generation INTEGER PRIMARY KEY, facts TEXT NOT NULL, checksum INTEGER NOT NULL);
 CREATE TABLE changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, id INTEGER NOT NULL, kind TEXT NOT NULL);
 CREATE TABLE counts (name TEXT PRIMARY KEY, rows INTEGER NOT NULL) WITHOUT ROWID;
-INSERT INTO counts VALUES ('items', 0), ('thumbnails', 0), ('vectors', 0), ('regions', 0);
+INSERT INTO counts VALUES ('items', 0), ('thumbnails', 0), ('vectors', 0), ('regions', 0), ('signatures', 0);
 CREATE TABLE jobs (
     id TEXT PRIMARY KEY, created_at TEXT NOT NULL, finished_at TEXT, owner TEXT, lease REAL NOT NULL DEFAULT 0,
     attempts INTEGER NOT NULL DEFAULT 0
@@ -63,7 +73,7 @@ CREATE TABLE requests (
     name TEXT PRIMARY KEY, digest TEXT NOT NULL, answer TEXT NOT NULL, at REAL NOT NULL
 ) WITHOUT ROWID
 """
-COUNTED = ("items", "thumbnails", "vectors", "regions")
+COUNTED = ("items", "thumbnails", "vectors", "regions", "signatures")
 
 
 class Connection(sqlite3.Connection):
@@ -167,6 +177,14 @@ class Reading:
         """Return the whole numbers that a statement of one column gives, int64 [n]. Raises DamagedIndex."""
         with self._lock, _damage_named():
             return np.fromiter((number for (number,) in self._connection.execute(sql, values)), np.int64)
+
+    def query_in(self, sql: str, values: Sequence[Any]) -> list[Any]:
+        """Return the rows of a statement whose ``{}`` stands for any number of values. Raises DamagedIndex."""
+        rows: list[Any] = []
+        for at in range(0, len(values), PART):
+            part = values[at : at + PART]
+            rows += self.query(sql.format(", ".join("?" * len(part))), part)
+        return rows
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of a statement one by one; other readers wait meanwhile. Raises DamagedIndex."""

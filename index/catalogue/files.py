@@ -20,8 +20,8 @@ ORIGINALS = "originals"
 MERGE_LOCK = f"{DATABASE}.merging"
 # 2: the index file has a companion of codes, and meta the SHA-256 of every file. 3: the extractor is an exported graph.
 # 4: generations, items that no index has yet, and columns of metadata. 5: where pictures were read, jobs, originals. 6: codes
-# of rotated vectors, and their signs.
-FORMAT_VERSION = 6
+# of rotated vectors, and their signs. 7: signatures of pictures, and their perceptual hashes.
+FORMAT_VERSION = 7
 PROBE = 1024**2  # bytes that a disk must take before a build begins
 
 
@@ -40,9 +40,14 @@ def columns_file(base: str) -> str:
     return base.removesuffix(".hnsw") + ".columns"
 
 
-def base_files(base: str) -> tuple[str, str, str]:
+def hashes_file(base: str) -> str:
+    """Return the name of the file of the perceptual hashes of an index's items."""
+    return base.removesuffix(".hnsw") + ".hashes"
+
+
+def base_files(base: str) -> tuple[str, str, str, str]:
     """Return the names of an index file and its companions."""
-    return base, codes_file(base), columns_file(base)
+    return base, codes_file(base), columns_file(base), hashes_file(base)
 
 
 def region_files(base: str) -> tuple[str, str]:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from index.catalogue.base import Base
-from index.catalogue.database import Reading, read_meta
+from index.catalogue.database import PART, Reading, read_meta
 from index.catalogue.generation import CatalogueMeta, read_generation
-from index.catalogue.rows import PART, REMOVED
+from index.catalogue.rows import REMOVED
 from index.catalogue.snapshot import Snapshot
 from index.catalogue.unmerged import Unmerged
 from index.errors import DamagedIndex
@@ -88,12 +88,13 @@ class CatalogueFollower:
         boxes = old.unmerged.boxes
         regions, join = ("regions.vectors", "JOIN regions USING (id)") if boxes else ("x''", "")
         sql = (
-            f"SELECT id, vector, metadata, {regions} FROM vectors JOIN items USING (id) {join} WHERE id > ? ORDER BY id"
+            f"SELECT id, vector, metadata, coalesce(hash, x''), {regions} FROM vectors JOIN items USING (id) "
+            f"LEFT JOIN signatures USING (id) {join} WHERE id > ? ORDER BY id"
         )
         added = self._database.query(sql, (old.last_id,))
         if not rows and not added:
             return old
-        read = [(item_id, vector, _object(item_id, text), blob) for item_id, vector, text, blob in added]
+        read = [(item_id, vector, _object(item_id, text), *more) for item_id, vector, text, *more in added]
         more = Unmerged.read(read, old.generation.dim, boxes, old.metric)
         new = dict(self._metadata(changed)) if changed else {}
         unmerged = old.unmerged.lacking(gone).saying(new).having(more)

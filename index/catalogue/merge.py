@@ -38,6 +38,7 @@ from index.catalogue.generation import (
     read_generation,
     write_generation,
 )
+from index.catalogue.hashes import write_hashes
 from index.catalogue.regions import labels_of
 from index.catalogue.rows import insert_regions, insert_vector, now, select_in
 from index.columns.build import TableBuilder
@@ -122,12 +123,12 @@ def build_generation(
         progress("index", done, total)
 
     progress("index", 0, total)
-    index, codes, columns = base_files(planned.base)
-    names = [index, codes, columns]
+    index, codes, columns, hashes = names = list(base_files(planned.base))
     merged = base.find_vectors if base else None
     rows = _stored(connection, ids, dim, f"{schema}.vectors", "vector", merged)
     labels = _build_index(folder / index, folder / codes, rows, len(ids), dim, metric, advance)
     _build_columns(folder / columns, connection, labels)
+    write_hashes(folder / hashes, database, labels)
     if boxes:
         index, codes = region_files(planned.base)
         names += [index, codes]

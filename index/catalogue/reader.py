@@ -19,7 +19,7 @@ from index.catalogue.database import Reading, open_database
 from index.catalogue.files import DATABASE
 from index.catalogue.follow import CatalogueFollower
 from index.catalogue.generation import CatalogueInfo
-from index.catalogue.rows import PART
+from index.catalogue.signatures import SignatureTable
 from index.catalogue.snapshot import Selection, Snapshot
 from index.errors import CatalogueMismatch, CatalogueNotFound, DamagedIndex
 from index.filter_json import field_names
@@ -59,6 +59,7 @@ class Catalogue:
 
     def __init__(self, folder: Path, database: Reading, follower: CatalogueFollower) -> None:
         self.folder = folder
+        self.signatures = SignatureTable(database)
         self._database = database
         self._follower = follower
         self._path = folder / DATABASE
@@ -256,13 +257,8 @@ class Catalogue:
             return True
 
     def _select(self, column: str, values: Sequence[int] | Sequence[str]) -> list[Item]:
-        rows: list[Any] = []
-        for at in range(0, len(values), PART):
-            part = values[at : at + PART]
-            marks = ", ".join("?" * len(part))
-            sql = f"SELECT id, key, sha256, added_at, metadata FROM items WHERE {column} IN ({marks})"
-            rows += self._database.query(sql, part)
-        return [_item(*row) for row in rows]
+        sql = f"SELECT id, key, sha256, added_at, metadata FROM items WHERE {column} IN ({{}})"
+        return [_item(*row) for row in self._database.query_in(sql, values)]
 
 
 def _cut_short(path: Path, size: int, now: int) -> str:

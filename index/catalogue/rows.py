@@ -18,9 +18,26 @@ from unicodedata import normalize
 import numpy as np
 from numpy.typing import NDArray
 
+from index.catalogue.database import PART
+
 REMOVED, UPDATED = "removed", "updated"
 ITEM = "key, sha256, metadata, added_at, source_size, source_mtime_ns, source"  # what an item's checksum is of
-PART = 500  # SQLite takes a bounded number of parameters
+SIGNATURE = "luma, hash, pixels, bytes, format"  # and that of a signature
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What tells a picture from others that are only alike.
+
+    ``luma`` is what its pixels are compared by, ``hash`` its perceptual hash, 32 bytes, ``pixels`` a digest of all of its
+    pixels. ``bytes`` is the size of its file, ``format`` that file's format.
+    """
+
+    luma: bytes
+    hash: bytes
+    pixels: bytes
+    bytes: int
+    format: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +59,7 @@ class Entry:
     source: str = ""
     original: bytes | None = None
     regions: NDArray[np.float32] | None = None
+    signature: Signature | None = None
 
 
 def checksum_item(key: object, *facts: object) -> int:
@@ -53,6 +71,11 @@ def checksum_item(key: object, *facts: object) -> int:
 def checksum_bytes(data: bytes) -> int:
     """Return the checksum of a thumbnail or a vector."""
     return zlib.crc32(data)
+
+
+def checksum_signature(luma: object, perceptual: object, pixels: object, *facts: object) -> int:
+    """Return the checksum of a signature."""
+    return zlib.crc32(repr((luma, perceptual, pixels, *facts)).encode())
 
 
 def checksum_text(text: str) -> int:
@@ -82,6 +105,8 @@ def insert_entry(connection: sqlite3.Connection, entry: Entry, metadata: str, ad
     insert_vector(connection, item_id, entry.vector)
     if entry.regions is not None:
         insert_regions(connection, item_id, entry.regions)
+    if entry.signature is not None:
+        insert_signature(connection, item_id, entry.signature)
     connection.execute(
         "INSERT INTO thumbnails VALUES (?, ?, ?)", (item_id, entry.thumbnail, checksum_bytes(entry.thumbnail))
     )
@@ -98,6 +123,14 @@ def insert_regions(connection: sqlite3.Connection, item_id: int, vectors: NDArra
     """Keep an item's regional vectors, float32 [boxes, dim], until the index has them."""
     data = np.ascontiguousarray(vectors, np.float32).tobytes()
     connection.execute("INSERT OR REPLACE INTO regions VALUES (?, ?, ?)", (item_id, data, checksum_bytes(data)))
+
+
+def insert_signature(connection: sqlite3.Connection, item_id: int, one: Signature) -> None:
+    """Keep the signature of an item's picture."""
+    facts = (one.luma, one.hash, one.pixels, one.bytes, one.format)
+    connection.execute(
+        "INSERT INTO signatures VALUES (?, ?, ?, ?, ?, ?, ?)", (item_id, *facts, checksum_signature(*facts))
+    )
 
 
 def delete_items(connection: sqlite3.Connection, ids: Iterable[int]) -> None:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from index.hnsw.mapped_index import MappedIndex
 from index.metrics import METRICS, Metric
 from index.row_mask import Allowed, allow_mask
 
+Some = TypeVar("Some", bound=np.generic)
 THREADS = os.cpu_count() or 1
 BOXES_AT_FIRST = 4  # times k, that are looked for so that they are of k items
 MORE_BOXES = 2  # times as many are looked for when they were of fewer
@@ -77,7 +78,7 @@ class Snapshot:
         self.boxes = boxes
         self.generation = base.generation
         self._removed_rows = _rows(base, removed)
-        self._live = self._live_rows() if len(self._removed_rows) else None
+        self.live = self._live_rows() if len(self._removed_rows) else None
         self._recent: Recent[Filter, tuple[Allowed, NDArray[np.bool_]]] = Recent(KEPT_FILTERS)
 
     def __len__(self) -> int:
@@ -114,7 +115,7 @@ class Snapshot:
 
         Raises DimensionMismatch for queries of another length, DamagedIndex when the index file is broken.
         """
-        allowed = self._live if selection is None else selection.allowed
+        allowed = self.live if selection is None else selection.allowed
         chosen = None if selection is None or selection.unmerged.all() else selection.unmerged
         return self._search_both(
             self.base.index, allowed, self.unmerged.ids, self.unmerged.rows, chosen, vectors, k, ef
@@ -130,7 +131,7 @@ class Snapshot:
         regions, unmerged = self.base.regions, self.unmerged
         assert regions is not None
         boxes = regions.boxes
-        items = self._live if selection is None else selection.allowed
+        items = self.live if selection is None else selection.allowed
         allowed = None if items is None else regions.allow(items)
         chosen = None if selection is None or selection.unmerged.all() else np.repeat(selection.unmerged, boxes)
         labels, count, most = unmerged.region_labels, BOXES_AT_FIRST * k, len(self) * boxes
@@ -162,7 +163,7 @@ class Snapshot:
 
     def search_exactly(self, vectors: NDArray[np.float32], k: int) -> list[Neighbours]:
         """Return the true ``k`` nearest of each query, by comparing with every vector."""
-        rows: Any = slice(None) if self._live is None else self._live.rows()
+        rows: Any = slice(None) if self.live is None else self.live.rows()
         index = self.base.index
         found = search_exact(index.vectors()[rows], index.labels()[rows], vectors, k, self.metric)
         if not len(self.unmerged):
@@ -180,23 +181,23 @@ class Snapshot:
 
     def vectors(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """Return the vectors of items that it has, float32 [n, dim]."""
-        return self._of_both(ids, self.unmerged.vectors, self.base.vectors)
+        return self.of_both(ids, self.unmerged.vectors, self.base.vectors)
 
     def region_vectors(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """Return the vectors of all ``boxes`` in items that it has, float32 [n, boxes, dim]."""
         assert self.base.regions is not None
         unmerged = self.unmerged.regions.vectors.reshape(-1, len(self.boxes), self.generation.dim)
-        return self._of_both(ids, unmerged, self.base.regions.vectors)
+        return self.of_both(ids, unmerged, self.base.regions.vectors)
 
-    def _of_both(
+    def of_both(
         self,
         ids: Sequence[int],
-        unmerged: NDArray[np.float32],
-        merged: Callable[[NDArray[np.int64]], NDArray[np.float32]],
-    ) -> NDArray[np.float32]:
+        unmerged: NDArray[Some],
+        merged: Callable[[NDArray[np.int64]], NDArray[Some]],
+    ) -> NDArray[Some]:
         """Return what unmerged items have, by their places, and what merged ones have, by their ids."""
         wanted = np.asarray(ids, np.int64)
-        found = np.empty((len(wanted), *unmerged.shape[1:]), np.float32)
+        found = np.empty((len(wanted), *unmerged.shape[1:]), unmerged.dtype)
         places = np.searchsorted(self.unmerged.ids, wanted)
         is_unmerged = places < len(self.unmerged)
         is_unmerged[is_unmerged] = self.unmerged.ids[places[is_unmerged]] == wanted[is_unmerged]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from index.catalogue.hashes import as_hashes
 from index.catalogue.regions import labels_of
 from index.exact import unit_rows
 from index.hnsw.coded_rows import CodedRows
@@ -19,7 +20,8 @@ from index.metrics import METRICS, Metric
 class Unmerged:
     """Items that the index has not: ``ids``, int64 [n], ascending; their vectors and their metadata.
 
-    ``regions`` are the vectors of the boxes in each, ``boxes`` for an item, one item after the other; 0 for none.
+    ``regions`` are the vectors of the boxes in each, ``boxes`` for an item, one item after the other; 0 for none. ``hashes``:
+    their perceptual hashes, uint64 [n, 4].
     """
 
     ids: NDArray[np.int64]
@@ -27,18 +29,23 @@ class Unmerged:
     metadata: tuple[dict[str, Any], ...]
     regions: CodedRows
     boxes: int
+    hashes: NDArray[np.uint64]
 
     @staticmethod
     def read(
-        rows: Sequence[tuple[int, bytes, dict[str, Any], bytes]], dim: int, boxes: int, metric: Metric
+        rows: Sequence[tuple[int, bytes, dict[str, Any], bytes, bytes]], dim: int, boxes: int, metric: Metric
     ) -> Unmerged:
-        """Return items as the database has them: ids, vectors, metadata and regional vectors, whose bytes may be empty."""
+        """Return items as the database has them: ids, vectors, metadata, hashes and regional vectors.
+
+        The bytes of the last two may be empty. Raises DamagedIndex.
+        """
         return Unmerged(
             np.array([item_id for item_id, *_ in rows], np.int64),
-            _as_rows([vector for _, vector, _, _ in rows], len(rows), dim, metric),
-            tuple(metadata for _, _, metadata, _ in rows),
+            _as_rows([vector for _, vector, *_ in rows], len(rows), dim, metric),
+            tuple(metadata for _, _, metadata, *_ in rows),
             _as_rows([regions for *_, regions in rows], len(rows) * boxes, dim, metric),
             boxes,
+            as_hashes([data for *_, data, _ in rows]),
         )
 
     def __len__(self) -> int:
@@ -64,6 +71,7 @@ class Unmerged:
             rows=self.rows.having(more.rows),
             metadata=(*self.metadata, *more.metadata),
             regions=self.regions.having(more.regions) if self.boxes else self.regions,
+            hashes=np.concatenate([self.hashes, more.hashes]),
         )
 
     def lacking(self, ids: set[int]) -> Unmerged:
@@ -77,6 +85,7 @@ class Unmerged:
             rows=self.rows.taking(kept),
             metadata=tuple(self.metadata[place] for place in kept),
             regions=self.regions.taking(labels_of(kept, self.boxes)),
+            hashes=self.hashes[kept],
         )
 
     def saying(self, updated: Mapping[int, dict[str, Any]]) -> Unmerged:

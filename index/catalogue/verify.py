@@ -11,11 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.catalogue.database import COUNTED, Reading, open_database
+from index.catalogue.database import COUNTED, PART, Reading, open_database
 from index.catalogue.files import base_files, hash_file, original_file, region_files
 from index.catalogue.generation import Generation, read_generation
+from index.catalogue.hashes import open_hashes, stored_hashes
 from index.catalogue.regions import labels_of
-from index.catalogue.rows import ITEM, PART, checksum_bytes, checksum_item, checksum_text
+from index.catalogue.rows import (
+    ITEM,
+    SIGNATURE,
+    checksum_bytes,
+    checksum_item,
+    checksum_signature,
+    checksum_text,
+)
 from index.columns.build import TableBuilder
 from index.columns.file import ColumnsFile, open_columns
 from index.errors import VectorIndexError
@@ -47,7 +55,7 @@ def verify_catalogue(folder: Path, progress: Progress = lambda *_: None) -> Iter
 def _check_generation(
     folder: Path, generation: Generation, metric: Metric, boxes: int, database: Reading, progress: Progress
 ) -> Iterator[str]:
-    base, codes, columns = base_files(generation.base)
+    base, codes, columns, hashes = base_files(generation.base)
     if not (folder / base).is_file():
         return  # told already
     try:
@@ -63,6 +71,7 @@ def _check_generation(
             yield from _check_regions(folder, file.labels(), boxes, generation, metric, progress)
         opened = open_columns(folder / columns)
         yield from (f"{columns}: {fault}" for fault in _check_columns(opened, file, generation, database))
+        yield from (f"{hashes}: {fault}" for fault in _check_hashes(folder / hashes, file.labels(), database))
     except (VectorIndexError, OSError) as error:
         yield f"{columns}: {error}"
 
@@ -122,6 +131,9 @@ def check_database(database: Reading, generation: Generation) -> Iterator[str]:
         for number, facts, checksum in database.query("SELECT generation, facts, checksum FROM generations"):
             if checksum_text(str(facts)) != checksum:
                 yield f"what it says of generation {number} has changed"
+        for number, facts, checksum in database.query("SELECT generation, facts, checksum FROM matching"):
+            if checksum_text(str(facts)) != checksum:
+                yield f"the match model of generation {number} has changed"
         named = [name for (name,) in database.query("SELECT name FROM sqlite_schema WHERE type = 'table'")]
         for table in (one for one in COUNTED if one in named):  # older catalogues have no regions
             ((there, counted),) = database.query(
@@ -134,6 +146,9 @@ def check_database(database: Reading, generation: Generation) -> Iterator[str]:
         )
         changed |= _first_changed(database, "SELECT id, checksum, jpeg FROM thumbnails", _checksum_of)
         changed |= _first_changed(database, "SELECT id, checksum, vector FROM vectors", _checksum_of)
+        changed |= _first_changed(
+            database, f"SELECT id, checksum, {SIGNATURE} FROM signatures", lambda *facts: checksum_signature(*facts)
+        )
         if "regions" in named:
             changed |= _first_changed(database, "SELECT id, checksum, vectors FROM regions", _checksum_of)
         if changed:
@@ -168,6 +183,19 @@ def _check_ids(labels: NDArray[np.int64], generation: Generation, database: Read
     gone = database.numbers(sql, (generation.last_change,))
     if np.setdiff1d(there, labels).size or np.setdiff1d(labels, np.append(there, gone)).size:
         yield f"its {len(labels)} labels are not the ids of the catalogue's {len(there)} items"
+
+
+def _check_hashes(path: Path, labels: NDArray[np.int64], database: Reading) -> Iterator[str]:
+    """Check that hashes are those of the items' signatures, but for items that were removed since."""
+    words = open_hashes(path, len(labels))
+    wrong = 0
+    for at in range(0, len(labels), PART):
+        part = labels[at : at + PART]
+        found = stored_hashes(database, part.tolist())
+        there = found.any(axis=1)
+        wrong += int(np.any(found[there] != words[:, at : at + PART].T[there], axis=1).sum())
+    if wrong:
+        yield f"{wrong} hashes are not those of the items' signatures"
 
 
 def _check_columns(columns: ColumnsFile, file: HnswFile, generation: Generation, database: Reading) -> Iterator[str]:

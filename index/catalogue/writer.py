@@ -32,7 +32,17 @@ from index.catalogue.files import (
 from index.catalogue.generation import Generation, read_generation, write_generation
 from index.catalogue.merge import Progress, build_generation, prune, stored_vectors
 from index.catalogue.regions import Box
-from index.catalogue.rows import Entry, delete_items, encode_metadata, ids_of_keys, insert_entry, now, write_metadata
+from index.catalogue.rows import (
+    SIGNATURE,
+    Entry,
+    Signature,
+    delete_items,
+    encode_metadata,
+    ids_of_keys,
+    insert_entry,
+    now,
+    write_metadata,
+)
 from index.catalogue.verify import check_database
 from index.errors import CatalogueBusy, CatalogueExists, CatalogueMismatch, CatalogueNotFound, VectorIndexError
 from index.hnsw.build import EF_CONSTRUCTION, M
@@ -96,13 +106,14 @@ class CatalogueWriter:
 
     def _take_over(self, old: Base, database: sqlite3.Connection, files: dict[str, tuple[int, int]]) -> Iterator[str]:
         rows = database.execute(
-            "SELECT id, key, sha256, metadata, added_at, source_size, source_mtime_ns, source, jpeg "
-            "FROM items JOIN thumbnails USING (id) ORDER BY id"
+            "SELECT id, key, sha256, metadata, added_at, source_size, source_mtime_ns, source, jpeg, "
+            f"{SIGNATURE} FROM items JOIN thumbnails USING (id) JOIN signatures USING (id) ORDER BY id"
         )
-        for item_id, key, sha256, metadata, added_at, size, mtime, source, thumbnail in rows:
+        for item_id, key, sha256, metadata, added_at, size, mtime, source, thumbnail, *facts in rows:
             if files.get(key) == (size, mtime):
                 vector, regions = stored_vectors(database, old, item_id)
-                entry = Entry(key, vector, {}, sha256, thumbnail, size, mtime, source, regions=regions)
+                signature = Signature(*facts)
+                entry = Entry(key, vector, {}, sha256, thumbnail, size, mtime, source, None, regions, signature)
                 insert_entry(self._connection, entry, metadata, added_at)
                 if (original := original_file(self.folder, sha256)).is_file():
                     write_original(self.partial, sha256, original.read_bytes())

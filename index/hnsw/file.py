@@ -58,10 +58,10 @@ class HnswFile:
         """Return all vectors as a view of the map, float32 [count, dim]."""
         return self.vectors[:, self.layout.vector_word : self.layout.vector_word + self.layout.dim]
 
-    def labels(self) -> NDArray[np.int64]:
-        """Return all labels by row, int64 [count]; touches every record, so not for the path of a query."""
+    def labels(self, rows: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.int64]:
+        """Return the labels of some rows, or of all by row, int64 [n]; touches each: all are not for the path of a query."""
         at = self.layout.label_word
-        low, high = self.links[:, at].astype(np.int64), self.links[:, at + 1].astype(np.int64)
+        low, high = self.links[rows, at].astype(np.int64), self.links[rows, at + 1].astype(np.int64)
         return low | (high << 32)
 
 
