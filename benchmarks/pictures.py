@@ -52,11 +52,11 @@ def varied_pictures() -> list[Image.Image]:
             digest = hashlib.sha256(file.read_bytes()).hexdigest()
             if digest not in seen:
                 seen.add(digest)
-                pictures.append(_on_white(Image.open(file)))
+                pictures.append(on_white(Image.open(file)))
     return pictures
 
 
-def _on_white(image: Image.Image) -> Image.Image:
+def on_white(image: Image.Image) -> Image.Image:
     whole = image.convert("RGBA")
     whole.thumbnail((SIDE, SIDE))
     ground = Image.new("RGBA", whole.size, "white")

@@ -18,8 +18,7 @@ from PIL import Image
 
 from model.images import Picture
 
-SIDE = 32  # pixels
-SIGNATURE_BYTES = SIDE * SIDE
+SIGNATURE_SIDE = SIDE = 32  # pixels
 FREQUENCIES = 16  # along each edge, without the mean
 HASH_WORDS = 4
 TURNS = 8  # ways to lay a picture: turned by quarters, mirrored or not

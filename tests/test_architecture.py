@@ -11,23 +11,24 @@ import pytest
 
 from tests.serving import ROOT
 
-PACKAGES = ("commands", "demo", "index", "ingest", "model", "search", "server")
+PACKAGES = ("commands", "copies", "demo", "index", "ingest", "model", "search", "server")
 ENTRIES = ("service", "cli", "settings")
 # What each may import of ours; benchmarks and tests may import anything.
 MAY_IMPORT = {
-    "service": {"server", "search", "ingest", "index", "model", "demo", "settings"},
+    "service": {"server", "copies", "search", "ingest", "index", "model", "demo", "settings"},
     "cli": {"commands"},
-    "commands": {"server", "search", "ingest", "index", "model", "settings"},
-    "server": {"search", "ingest", "index", "model", "demo", "settings"},
-    "search": {"index", "model"},
-    "ingest": {"index", "model"},
+    "commands": {"server", "copies", "search", "ingest", "index", "model", "settings"},
+    "server": {"copies", "search", "ingest", "index", "model", "demo", "settings"},
+    "search": {"copies", "index", "model"},
+    "ingest": {"copies", "index", "model"},
+    "copies": {"index", "model"},
     "index": set(),
     "model": set(),
     "demo": set(),
     "settings": set(),
 }
 # Packages whose names are imported from the package; server's modules are imported by name, as server/api says why.
-FACADES = {"commands", "demo", "index", "ingest", "model", "search"}
+FACADES = {"commands", "copies", "demo", "index", "ingest", "model", "search"}
 BY_NAME = {"commands.console"}  # which cli.py needs for its group
 HEAVY = {"torch", "timm", "nncf", "openvino", "gradio", "hnswlib", "numba", "llvmlite"}
 MAY_IMPORT_HEAVY = {

@@ -1,0 +1,20 @@
+"""Copies: whether a picture is one of another, which of a catalogue's pictures are, and which to keep."""
+
+from copies.alterations import ALTERATIONS, alter
+from copies.finder import CopyFinder, Match, Subject, as_luma
+from copies.fit import fit_match_model, has_drifted
+from copies.match import BUILT_IN, MatchModel, read_match_model
+
+__all__ = [
+    "ALTERATIONS",
+    "BUILT_IN",
+    "CopyFinder",
+    "Match",
+    "MatchModel",
+    "Subject",
+    "alter",
+    "as_luma",
+    "fit_match_model",
+    "has_drifted",
+    "read_match_model",
+]

@@ -1,0 +1,149 @@
+"""Fit a match model on a catalogue's own pictures: altered copies of some, against everything else that is near to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from copies.alterations import ALTERATIONS, alter
+from copies.finder import EQUAL_BITS, EQUAL_COSINE, as_luma
+from copies.match import BUILT_IN, MatchModel, features, fit_logistic
+from index import Catalogue, Snapshot, hash_distances, hashes_of, near_hashes, unit_rows
+from model import Extractor, Matcher, read_picture, sign, turned_hashes
+
+PICTURES = 100  # whose copies a model is fitted on
+FEWEST = 30  # items that it takes: of fewer there is nothing to learn
+LOOKED_AT = 3  # nearest items of a copy, and as many nearest by hash
+PROBED = 200  # items whose nearest other tells how close items are
+GROWN = 2.0  # times as many items as at the fit, or that part of them, is drift
+MOVED = 0.05  # so is a median cosine to the nearest other that has moved by more
+Progress = Callable[[str, int, int], None]  # stage, done, total
+Features = NDArray[np.float64]
+
+
+def fit_match_model(
+    catalogue: Catalogue,
+    extractor: Extractor,
+    *,
+    pictures: int = PICTURES,
+    among: Sequence[int] | None = None,
+    progress: Progress = lambda *_: None,
+) -> MatchModel:
+    """Fit the match model of a catalogue, whose extractor this is; the built-in one for a catalogue of few items.
+
+    The pictures are thumbnails of items, or of those ``among`` them. It is calibrated for pictures of which every second one has a copy in the catalogue.
+    ``progress``: "match" (copies). Raises DamagedIndex.
+    """
+    snapshot = catalogue.snapshot()
+    ids = item_ids(snapshot)
+    if len(ids) < FEWEST:
+        return BUILT_IN
+    chosen = np.sort(np.random.default_rng(0).permutation(ids if among is None else among)[:pictures]).tolist()
+    rows: list[Features] = []
+    targets: list[NDArray[np.bool_]] = []
+    total = len(chosen) * len(ALTERATIONS)
+    progress("match", 0, total)
+    with ThreadPoolExecutor() as pool:
+        for done, item_id in enumerate(chosen, 1):
+            thumbnail = catalogue.thumbnail(item_id)
+            if thumbnail is not None:
+                found = list(_learn(catalogue, snapshot, extractor, item_id, thumbnail, pool))
+                rows += [one for one, _ in found]
+                targets += [is_copy for _, is_copy in found]
+            progress("match", done * len(ALTERATIONS), total)
+    return _fitted(np.concatenate(rows), np.concatenate(targets), len(chosen), snapshot)
+
+
+def _fitted(rows: Features, targets: NDArray[np.bool_], pictures: int, snapshot: Snapshot) -> MatchModel:
+    if targets.all() or not targets.any():
+        return BUILT_IN
+    # What is no copy is met with and without the original there, a copy only where it is.
+    weights, constant = fit_logistic(rows, targets, np.where(targets, 1.0, 2.0))
+    return MatchModel(tuple(weights.tolist()), constant, pictures, len(snapshot), nearest_cosine(snapshot))
+
+
+def _learn(
+    catalogue: Catalogue,
+    snapshot: Snapshot,
+    extractor: Extractor,
+    item_id: int,
+    thumbnail: bytes,
+    pool: ThreadPoolExecutor,
+) -> Iterator[tuple[Features, NDArray[np.bool_]]]:
+    """Yield the features of pairs of an item's altered copies and what is near to them, and which are of the item itself."""
+    with Image.open(BytesIO(thumbnail)) as decoded:
+        original = decoded.convert("RGB")
+    look = extractor.card.preprocessing
+
+    def read(name: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        image = read_picture(alter(original, name, item_id), enough=look.enough).image
+        return look.to_pixels(image), sign(image)
+
+    copies = list(pool.map(read, ALTERATIONS))
+    vectors = extractor.embed(np.stack([pixels for pixels, _ in copies]))
+    nearest = snapshot.search(vectors, LOOKED_AT + 1)
+    same = _same_pictures(snapshot, item_id, nearest[0].labels.tolist())
+    for (_, luma), vector, found in zip(copies, vectors, nearest, strict=True):
+        turned = turned_hashes(luma)
+        near, _ = near_hashes(snapshot, turned)
+        ids = dict.fromkeys([item_id, *found.labels.tolist(), *near[: LOOKED_AT + 1].tolist()])
+        pairs = [one for one in ids if one == item_id or one not in same]
+        yield _features(catalogue, snapshot, vector, luma, turned, pairs), np.array([one == item_id for one in pairs])
+
+
+def _features(
+    catalogue: Catalogue,
+    snapshot: Snapshot,
+    vector: NDArray[np.float32],
+    luma: NDArray[np.uint8],
+    turned: NDArray[np.uint64],
+    ids: Sequence[int],
+) -> Features:
+    cosines = unit_rows(snapshot.vectors(ids)) @ unit_rows(vector[None])[0]
+    distances = hash_distances(hashes_of(snapshot, ids), turned)
+    stored, own = catalogue.signatures.get(ids), Matcher.of(luma)
+    correlations = [own.correlation(Matcher.of(as_luma(stored[one].luma))) if one in stored else 0.0 for one in ids]
+    return features(cosines, distances, np.array(correlations))
+
+
+def _same_pictures(snapshot: Snapshot, item_id: int, near: Sequence[int]) -> set[int]:
+    """Return which items near to one are the same picture: nothing is to be learnt from a copy that is called none."""
+    own = snapshot.vectors([item_id])
+    cosines = unit_rows(snapshot.vectors(near)) @ unit_rows(own)[0]
+    distances = hash_distances(hashes_of(snapshot, near), hashes_of(snapshot, [item_id]))
+    equal = (cosines >= EQUAL_COSINE) & (distances <= EQUAL_BITS)
+    return {one for one, is_same in zip(near, equal.tolist(), strict=True) if is_same}
+
+
+def has_drifted(snapshot: Snapshot, model: MatchModel) -> bool:
+    """Return whether a catalogue has become another since its match model was fitted, so that it is to be fitted again."""
+    items = len(snapshot)
+    if items < FEWEST:
+        return False
+    if not model.pictures or not items / GROWN < model.items < items * GROWN:
+        return True
+    return abs(nearest_cosine(snapshot) - model.nearest) > MOVED
+
+
+def nearest_cosine(snapshot: Snapshot) -> float:
+    """Return the median cosine of some items to their nearest other."""
+    ids = item_ids(snapshot)
+    some = ids[np.unique(np.linspace(0, len(ids) - 1, min(PROBED, len(ids))).astype(int))].tolist()
+    vectors = snapshot.vectors(some)
+    nearest = []
+    for item_id, vector, found in zip(some, vectors, snapshot.search(vectors, 2), strict=True):
+        if others := [one for one in found.labels.tolist() if one != item_id]:
+            nearest.append(float((unit_rows(snapshot.vectors(others[:1])) @ unit_rows(vector[None])[0])[0]))
+    return float(np.median(nearest)) if nearest else 0.0
+
+
+def item_ids(snapshot: Snapshot) -> NDArray[np.int64]:
+    """Return the ids of all items, int64 [n], ascending."""
+    merged = snapshot.base.columns.ids
+    there = merged if not snapshot.removed else merged[~np.isin(merged, list(snapshot.removed))]
+    return np.append(there, snapshot.unmerged.ids)

@@ -1,0 +1,118 @@
+"""The match model: the probability that one picture is a copy of another, altered or not.
+
+A raw cosine does not say that: look-alikes of one catalogue are closer than altered copies of another. The model is a
+logistic regression on what a pair of pictures has in common: the cosine of their embeddings, the distance of their
+perceptual hashes in whatever way one is turned, and how well one signature lies in the other. It is fitted on a catalogue's
+own pictures (``copies/fit.py``), so that it says what a cosine is worth there. It looks at nothing but the pair: what also
+looks like it, such as a second copy, changes nothing (docs/decisions/0030-copies.md).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+HASH_BITS = 256
+UNRELATED = HASH_BITS / 2  # the distance of the hashes of unrelated pictures
+NEAR_HASH, HASH_SLOPE = 0.55, 0.08  # of UNRELATED: from where on a distance says no more
+FEATURES = 7
+UNLIKELY = 0.01  # a match that is below it however well the signatures fit is not looked at more closely
+NO_FIT = 0.5  # the correlation that unrelated pictures have
+
+
+@dataclass(frozen=True, slots=True)
+class MatchModel:
+    """Weights of the features, float [7], and a constant.
+
+    ``pictures``: how many of the catalogue's own it was fitted on, 0 for the built-in one; ``items``: how many the catalogue
+    had then; ``nearest``: the median cosine of an item to its nearest other, by which drift is seen.
+    """
+
+    weights: tuple[float, ...]
+    constant: float
+    pictures: int = 0
+    items: int = 0
+    nearest: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for weights of another number."""
+        if len(self.weights) != FEATURES:
+            raise ValueError(f"a match model has {FEATURES} weights, not {len(self.weights)}")
+
+    def probabilities(
+        self, cosines: NDArray[np.floating], distances: NDArray[np.integer], correlations: NDArray[np.floating]
+    ) -> NDArray[np.float64]:
+        """Return the match of pairs, float64 [n].
+
+        ``cosines`` of their embeddings, ``distances`` of their hashes in bits, ``correlations`` of their signatures.
+        """
+        logits = features(cosines, distances, correlations) @ np.array(self.weights) + self.constant
+        return np.asarray(1 / (1 + np.exp(-np.clip(logits, -50, 50))))
+
+    def worth_a_look(self, cosines: NDArray[np.floating], distances: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Return which pairs may be copies, bool [n]: their signatures are to be compared."""
+        return self.probabilities(cosines, distances, np.ones(len(cosines))) >= UNLIKELY
+
+    def to_json(self) -> str:
+        """Return the model as a catalogue keeps it."""
+        return json.dumps(asdict(self))
+
+
+@functools.lru_cache(8)
+def read_match_model(text: str | None) -> MatchModel:
+    """Return a model that a catalogue keeps, or the built-in one for None. Raises ValueError for one that is none."""
+    if text is None:
+        return BUILT_IN
+    facts = json.loads(text)
+    return MatchModel(**facts | {"weights": tuple(facts["weights"])})
+
+
+def features(
+    cosines: NDArray[np.floating], distances: NDArray[np.integer], correlations: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Return the features of pairs, float64 [n, 7]."""
+    cosine = np.clip(np.asarray(cosines, np.float64), -1, 1)
+    distance = np.minimum(np.asarray(distances) / UNRELATED, 1)
+    correlation = np.clip(np.asarray(correlations, np.float64), -1, 1)
+    return np.stack(
+        [
+            cosine,
+            -np.log(np.maximum(1e-3, 1 - cosine)),
+            distance,
+            1 / (1 + np.exp((distance - NEAR_HASH) / HASH_SLOPE)),
+            distance * cosine,
+            correlation,
+            -np.log(1.01 - correlation),
+        ],
+        axis=1,
+    )
+
+
+def fit_logistic(
+    rows: NDArray[np.float64], targets: NDArray[np.bool_], weights: NDArray[np.float64], ridge: float = 0.1
+) -> tuple[NDArray[np.float64], float]:
+    """Return the weights [m] and the constant of a logistic regression on features [n, m], by Newton's method.
+
+    ``weights`` of the rows; ``ridge`` is the penalty on the squared weights of standardised features.
+    """
+    mean, scale = rows.mean(axis=0), np.maximum(rows.std(axis=0), 1e-9)
+    standard = np.column_stack([(rows - mean) / scale, np.ones(len(rows))])
+    penalty = np.diag([*[ridge] * rows.shape[1], 1e-6])
+    found = np.zeros(standard.shape[1])
+    for _ in range(100):
+        likely = 1 / (1 + np.exp(-np.clip(standard @ found, -50, 50)))
+        slope = standard.T @ (weights * (likely - targets)) + penalty @ found
+        curve = (standard * (weights * likely * (1 - likely) + 1e-12)[:, None]).T @ standard + penalty
+        step = np.linalg.solve(curve, slope)
+        found -= step
+        if np.abs(step).max() < 1e-8:
+            break
+    return found[:-1] / scale, float(found[-1] - (found[:-1] * mean / scale).sum())
+
+
+# Fitted on the benchmark's pictures (python -m benchmarks.copies prints it), for catalogues that are too small for their own.
+BUILT_IN = MatchModel((0.0,) * FEATURES, 0.0)
