@@ -1,10 +1,10 @@
 """How well copies are told from look-alikes: python -m benchmarks.copies [--quick]
 
-A catalogue of the pictures of ``make data`` (stamps, dishes, photos), without glyphs, blank ones and pictures that are mirrored
-copies of others. Each alteration of some of them is a query twice: with its original in the catalogue, and without. The match
-model is fitted on pictures of one half of the folders and scored on the other, and the other way round. A decision is the best
-match of a query: right where it is the original. Strict: whatever else is wrong; else a picture of the original's own folder,
-which may show the same thing, does not count.
+A catalogue of the pictures of ``make data`` (stamps, dishes, photos), without glyphs, blank ones and pictures that are
+mirrored copies of others. Each alteration of some of them is a query twice: with its original in the catalogue, and without.
+The match model is fitted on pictures of one half of the folders and scored on the other, and the other way round. A decision
+is the best match of a query: right where it is the original. Strict: whatever else is wrong; else a picture of the original's
+own folder, which may show the same thing, does not count.
 """
 
 from __future__ import annotations

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import click
 
-from commands.console import escaped, folder_argument, json_option, print_json, stderr
+from commands.console import checked_settings, escaped, folder_argument, json_option, print_json, stderr
 from commands.migrate import needs_other_model, roll_back_model
 from commands.progress import Bars
+from copies import refit_match_model
 from index import Generation, merge_catalogue, rollback_catalogue
+from model import open_extractor
 
 
 @click.command()
@@ -20,14 +22,17 @@ from index import Generation, merge_catalogue, rollback_catalogue
 def compact(folder: Path, as_json: bool) -> None:
     """Merge what was added, removed and updated into a new index file; the catalogue may be served and written to meanwhile.
 
-    Stopped at any moment, it leaves the catalogue as it was. The index file before is kept: see rollback.
+    Stopped at any moment, it leaves the catalogue as it was. The index file before is kept: see rollback. Where the catalogue
+    has become another, what tells copies from look-alikes is fitted anew.
 
     \b
     Example:
       python cli.py compact catalogue
     """
+    settings = checked_settings()
     with Bars(stderr) as bars:
         made = merge_catalogue(folder, bars.show)
+        refit_match_model(folder, lambda place: open_extractor(place, settings.engine, settings.threads), bars.show)
     _print_generation(folder, made, as_json)
 
 

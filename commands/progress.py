@@ -18,6 +18,7 @@ from rich.progress import (
 NAMES = {
     "embed": "reading and embedding",
     "index": "building the index",
+    "match": "learning what a copy is",
     "copy": "copying files",
     "hash": "checking files",
     "vectors": "checking vectors",

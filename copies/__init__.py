@@ -2,8 +2,8 @@
 
 from copies.alterations import ALTERATIONS, alter
 from copies.finder import CopyFinder, Match, Subject, as_luma
-from copies.fit import fit_match_model, has_drifted
-from copies.match import BUILT_IN, MatchModel, read_match_model
+from copies.fit import fit_match_model, has_drifted, refit_match_model
+from copies.match import BUILT_IN, MatchModel, match_model_of
 
 __all__ = [
     "ALTERATIONS",
@@ -16,5 +16,6 @@ __all__ = [
     "as_luma",
     "fit_match_model",
     "has_drifted",
-    "read_match_model",
+    "match_model_of",
+    "refit_match_model",
 ]

@@ -9,12 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from copies.match import NO_FIT, UNRELATED, MatchModel
-from index import Selection, SignatureTable, Snapshot, hash_distances, hashes_of, near_hashes, unit_rows
-from model import SIGNATURE_SIDE, Matcher, turned_hashes
+from index import Selection, SignatureTable, Snapshot, correlations, hash_distances, hashes_of, near_hashes, unit_rows
+from model import SIGNATURE_SIDE, turned_hashes
 
 NEAREST = 16  # items that are looked at for being copies, those of the nearest embeddings,
 NEAR_HASHES = 16  # and those of the nearest hashes
-MOST_LOOKS = 64  # signatures that are compared with one picture's
+MOST_LOOKS = 64  # signatures that are compared with one picture's,
+FIRST_LOOKS, LIKELY = (
+    4,
+    0.5,
+)  # no more than those of so many at first, and of the others only where one is likely a copy
+UNRELATED_FROM = 96  # bits: a hash that is nearer is looked at first, too
 EQUAL_COSINE, EQUAL_BITS = 0.995, 4  # what is closer, by both, fits without a look
 Luma = NDArray[np.uint8]
 
@@ -65,11 +70,11 @@ class CopyFinder:
         if not ids:
             return np.empty(0)
         cosines = unit_rows(self.snapshot.vectors(ids)) @ unit_rows(subject.vector[None])[0]
-        distances, correlations = np.full(len(ids), int(UNRELATED)), np.full(len(ids), NO_FIT)
+        distances, fits = np.full(len(ids), int(UNRELATED)), np.full(len(ids), NO_FIT)
         if subject.luma is not None:
             distances = hash_distances(hashes_of(self.snapshot, ids), turned_hashes(subject.luma))
-            self._compare(subject.luma, ids, cosines, distances, correlations)
-        return np.round(self._model.probabilities(cosines, distances, correlations), 4)
+            self._compare(subject.luma, ids, cosines, distances, fits)
+        return np.round(self._model.probabilities(cosines, distances, fits), 4)
 
     def _compare(
         self,
@@ -77,20 +82,24 @@ class CopyFinder:
         ids: Sequence[int],
         cosines: NDArray[np.float32],
         distances: NDArray[np.int64],
-        correlations: NDArray[np.float64],
+        fits: NDArray[np.float64],
     ) -> None:
-        """Fill in the correlations of those that may be copies."""
+        """Fill in how well signatures fit: those of the likeliest, and of all that may be copies where one is."""
         equal = (cosines >= EQUAL_COSINE) & (distances <= EQUAL_BITS)
-        correlations[equal] = 1
+        fits[equal] = 1
         worth = np.flatnonzero(~equal & self._model.worth_a_look(cosines, distances))
-        places = worth[np.argsort(distances[worth], kind="stable")][:MOST_LOOKS]
-        if not len(places):
-            return
-        own = Matcher.of(luma)
+        worth = worth[np.lexsort((-cosines[worth], distances[worth]))][:MOST_LOOKS]
+        first = (distances[worth] < UNRELATED_FROM) | np.isin(worth, np.argsort(-cosines)[:FIRST_LOOKS])
+        self._look(luma, ids, worth[first], fits)
+        likely = self._model.probabilities(cosines, distances, fits)
+        if (likely >= LIKELY).any():
+            self._look(luma, ids, worth[~first], fits)
+
+    def _look(self, luma: Luma, ids: Sequence[int], places: NDArray[np.int64], found: NDArray[np.float64]) -> None:
         stored = self._signatures.get([ids[place] for place in places])
-        for place in places:
-            if (signature := stored.get(ids[place])) is not None:
-                correlations[place] = own.correlation(Matcher.of(as_luma(signature.luma)))
+        there = [place for place in places if ids[place] in stored]
+        if there:
+            found[there] = correlations(luma, np.stack([as_luma(stored[ids[place]].luma) for place in there]))
 
 
 def as_luma(stored: bytes) -> Luma:

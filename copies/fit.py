@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +14,19 @@ from PIL import Image
 
 from copies.alterations import ALTERATIONS, alter
 from copies.finder import EQUAL_BITS, EQUAL_COSINE, as_luma
-from copies.match import BUILT_IN, MatchModel, features, fit_logistic
-from index import Catalogue, Snapshot, hash_distances, hashes_of, near_hashes, unit_rows
-from model import Extractor, Matcher, read_picture, sign, turned_hashes
+from copies.match import BUILT_IN, MatchModel, features, fit_logistic, match_model_of
+from index import (
+    Catalogue,
+    Snapshot,
+    correlations,
+    hash_distances,
+    hashes_of,
+    near_hashes,
+    open_catalogue,
+    unit_rows,
+    write_match_model,
+)
+from model import Extractor, read_picture, sign, turned_hashes
 
 PICTURES = 100  # whose copies a model is fitted on
 FEWEST = 30  # items that it takes: of fewer there is nothing to learn
@@ -36,7 +48,8 @@ def fit_match_model(
 ) -> MatchModel:
     """Fit the match model of a catalogue, whose extractor this is; the built-in one for a catalogue of few items.
 
-    The pictures are thumbnails of items, or of those ``among`` them. It is calibrated for pictures of which every second one has a copy in the catalogue.
+    The pictures are thumbnails of items, or of those ``among`` them. It is calibrated for pictures of which every second one
+    has a copy in the catalogue.
     ``progress``: "match" (copies). Raises DamagedIndex.
     """
     snapshot = catalogue.snapshot()
@@ -64,7 +77,24 @@ def _fitted(rows: Features, targets: NDArray[np.bool_], pictures: int, snapshot:
         return BUILT_IN
     # What is no copy is met with and without the original there, a copy only where it is.
     weights, constant = fit_logistic(rows, targets, np.where(targets, 1.0, 2.0))
-    return MatchModel(tuple(weights.tolist()), constant, pictures, len(snapshot), nearest_cosine(snapshot))
+    fingerprint = snapshot.generation.fingerprint
+    return MatchModel(tuple(weights.tolist()), constant, fingerprint, pictures, len(snapshot), nearest_cosine(snapshot))
+
+
+def refit_match_model(
+    folder: Path, open_extractor: Callable[[Path], Extractor], progress: Progress = lambda *_: None
+) -> MatchModel | None:
+    """Fit the match model of the catalogue in ``folder`` where it has none or has drifted, keep it, and return it, or None.
+
+    ``open_extractor`` opens the extractor in a folder, if there is something to fit. Raises DamagedIndex, CatalogueBusy.
+    """
+    with closing(open_catalogue(folder)) as catalogue:
+        snapshot = catalogue.snapshot()
+        if not has_drifted(snapshot, match_model_of(catalogue)):
+            return None
+        model = fit_match_model(catalogue, open_extractor(catalogue.extractor_folder), progress=progress)
+        write_match_model(folder, snapshot.generation.generation, model.to_json())
+    return model
 
 
 def _learn(
@@ -106,9 +136,9 @@ def _features(
 ) -> Features:
     cosines = unit_rows(snapshot.vectors(ids)) @ unit_rows(vector[None])[0]
     distances = hash_distances(hashes_of(snapshot, ids), turned)
-    stored, own = catalogue.signatures.get(ids), Matcher.of(luma)
-    correlations = [own.correlation(Matcher.of(as_luma(stored[one].luma))) if one in stored else 0.0 for one in ids]
-    return features(cosines, distances, np.array(correlations))
+    stored = catalogue.signatures.get(ids)
+    fits = correlations(luma, np.stack([as_luma(stored[one].luma) for one in ids]))
+    return features(cosines, distances, fits)
 
 
 def _same_pictures(snapshot: Snapshot, item_id: int, near: Sequence[int]) -> set[int]:

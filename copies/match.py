@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from index import Catalogue, DamagedIndex
+
 HASH_BITS = 256
 UNRELATED = HASH_BITS / 2  # the distance of the hashes of unrelated pictures
 NEAR_HASH, HASH_SLOPE = 0.55, 0.08  # of UNRELATED: from where on a distance says no more
@@ -28,12 +30,14 @@ NO_FIT = 0.5  # the correlation that unrelated pictures have
 class MatchModel:
     """Weights of the features, float [7], and a constant.
 
-    ``pictures``: how many of the catalogue's own it was fitted on, 0 for the built-in one; ``items``: how many the catalogue
-    had then; ``nearest``: the median cosine of an item to its nearest other, by which drift is seen.
+    ``fingerprint``: of the extractor whose embeddings it is for, "" for the built-in one. ``pictures``: how many of the
+    catalogue's own it was fitted on, 0 for the built-in one; ``items``: how many the catalogue had then; ``nearest``: the
+    median cosine of an item to its nearest other, by which drift is seen.
     """
 
     weights: tuple[float, ...]
     constant: float
+    fingerprint: str = ""
     pictures: int = 0
     items: int = 0
     nearest: float = 0.0
@@ -63,12 +67,27 @@ class MatchModel:
 
 
 @functools.lru_cache(8)
-def read_match_model(text: str | None) -> MatchModel:
-    """Return a model that a catalogue keeps, or the built-in one for None. Raises ValueError for one that is none."""
+def read_match_model(text: str | None, fingerprint: str) -> MatchModel:
+    """Return the model that a catalogue keeps, or the built-in one where that is None, or of another extractor's embeddings.
+
+    Raises DamagedIndex for a text that is no model.
+    """
     if text is None:
         return BUILT_IN
-    facts = json.loads(text)
-    return MatchModel(**facts | {"weights": tuple(facts["weights"])})
+    try:
+        facts = json.loads(text)
+        model = MatchModel(**facts | {"weights": tuple(map(float, facts["weights"]))})
+    except (TypeError, ValueError, KeyError) as error:
+        raise DamagedIndex(
+            f"the catalogue's match model cannot be read ({error}); restore it, or run: python cli.py compact"
+        ) from None
+    return model if model.fingerprint == fingerprint else BUILT_IN
+
+
+def match_model_of(catalogue: Catalogue) -> MatchModel:
+    """Return the match model of an open catalogue. Raises DamagedIndex."""
+    generation = catalogue.snapshot().generation
+    return read_match_model(catalogue.signatures.match_model(generation.generation), generation.fingerprint)
 
 
 def features(
@@ -115,4 +134,4 @@ def fit_logistic(
 
 
 # Fitted on the benchmark's pictures (python -m benchmarks.copies prints it), for catalogues that are too small for their own.
-BUILT_IN = MatchModel((0.0,) * FEATURES, 0.0)
+BUILT_IN = MatchModel((-10.906, 5.3256, -0.6587, 6.1008, 13.333, -8.0795, 4.8756), -10.504)

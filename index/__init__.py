@@ -21,11 +21,12 @@ from index.catalogue.migration import (
 from index.catalogue.reader import Catalogue, Hit, Item, open_catalogue
 from index.catalogue.regions import Box
 from index.catalogue.rows import Entry, Signature
-from index.catalogue.signatures import SignatureTable, hashes_of, near_hashes
+from index.catalogue.signatures import SignatureTable, hashes_of, near_hashes, write_match_model
 from index.catalogue.snapshot import Selection, Snapshot
 from index.catalogue.usage import CatalogueUsage, read_usage
 from index.catalogue.verify import verify_catalogue
 from index.catalogue.writer import CatalogueWriter, start_catalogue
+from index.correlation import correlations
 from index.errors import (
     AnsweredAlready,
     CatalogueBusy,
@@ -115,6 +116,7 @@ __all__ = [
     "build_hnsw",
     "check_entry",
     "check_place",
+    "correlations",
     "count_facets",
     "count_facets_of",
     "count_values",
@@ -146,4 +148,5 @@ __all__ = [
     "verify_catalogue",
     "warm_every_kernel",
     "warm_kernels",
+    "write_match_model",
 ]

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from copies import refit_match_model
 from index import (
     Entry,
     Generation,
@@ -136,6 +137,7 @@ def migrate_catalogue(
         report.milliseconds = (_time(before, pixels[0]), _time(extractor, pixels[1]))
         if not dry_run:
             _switch(embed)
+            refit_match_model(folder, lambda _: extractor, progress)
     return report
 
 

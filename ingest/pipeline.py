@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from copies import refit_match_model
 from index import METRICS, CatalogueMismatch, CatalogueWriter, EmptyCatalogue, Metric, start_catalogue
 from ingest.embed import BuildReport, Progress, embed_files, metadata_of
 from ingest.prepare import OWN_FIELDS
@@ -35,7 +36,8 @@ def build_catalogue(
 
     A file that cannot be read is skipped, with its reason in the report. ``originals``: keep the pictures' files. With
     ``overwrite``, what is unchanged since the catalogue at ``out`` was built (key, size, modification time; same extractor)
-    is taken over from it. Whatever interrupts this leaves ``out`` untouched and keeps the finished part for the next call.
+    is taken over from it. Whatever interrupts this leaves ``out`` untouched and keeps the finished part for the next call; but
+    for the last step, the fit of the match model, without which the catalogue is whole and has the built-in one.
 
     Raises CatalogueExists, CatalogueMismatch, EmptyCatalogue, WeightsMismatch (vectors that are not numbers) or OSError.
     """
@@ -81,6 +83,7 @@ def build_catalogue(
             )
         _index(writer, report, progress)
         writer.publish(asdict(report))
+        refit_match_model(out, lambda _: extractor, progress)
         return report
     finally:
         writer.close()

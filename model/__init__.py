@@ -28,7 +28,7 @@ from model.limits import Limits, Room
 from model.preprocessing import Preprocessing
 from model.priority import LOWEST, lower_priority
 from model.region import Region
-from model.signature import SIGNATURE_SIDE, Matcher, perceptual_hash, pixel_digest, sign, turned_hashes
+from model.signature import SIGNATURE_SIDE, perceptual_hash, pixel_digest, sign, turned_hashes
 from model.text import TextEngine, read_text_card
 from model.windows import SCALE, WINDOWS, Shown, WindowEncoder, show_windows, window_preprocessing, window_vectors
 from model.words import LONGEST_TEXT, Concept, Vocabulary, read_vocabulary
@@ -57,7 +57,6 @@ __all__ = [
     "Limits",
     "MapEngine",
     "MapUnavailable",
-    "Matcher",
     "ModelError",
     "NotExportable",
     "Picture",

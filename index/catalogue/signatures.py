@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.catalogue.database import Reading
+from index.catalogue.database import Reading, begin, open_database
+from index.catalogue.generation import KEPT
 from index.catalogue.hashes import nearest_hashes
-from index.catalogue.rows import SIGNATURE, Signature
+from index.catalogue.rows import SIGNATURE, Signature, checksum_text
 from index.catalogue.snapshot import Selection, Snapshot
 
 
@@ -40,6 +43,18 @@ class SignatureTable:
 
     def _ids(self, sql: str, value: object) -> list[int]:
         return [item_id for (item_id,) in self._database.query(sql, (value,))]
+
+
+def write_match_model(folder: Path, generation: int, facts: str) -> None:
+    """Keep the match model that was fitted for a generation, and the one before. Raises CatalogueBusy, DiskFull."""
+    with closing(open_database(folder, writable=True)) as connection, begin(connection):
+        connection.execute(
+            "INSERT OR REPLACE INTO matching VALUES (?, ?, ?)", (generation, facts, checksum_text(facts))
+        )
+        connection.execute(
+            "DELETE FROM matching WHERE generation NOT IN (SELECT generation FROM matching ORDER BY generation DESC LIMIT ?)",
+            (KEPT,),
+        )
 
 
 def near_hashes(

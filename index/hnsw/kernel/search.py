@@ -12,6 +12,9 @@ from __future__ import annotations
 import numpy as np
 
 from index.hnsw.kernel.coded_walk import walk_codes
+from index.hnsw.kernel.correlation import FLOATS as FLOATS
+from index.hnsw.kernel.correlation import SUMS as SUMS
+from index.hnsw.kernel.correlation import correlate as correlate
 from index.hnsw.kernel.handles import (
     AT_ROTATION,
     AT_VECTORS,
