@@ -50,6 +50,8 @@ SHAPING = (
         type=click.Choice(["items", "query"]),
         help="Search for IMAGE among the parts of items (after build --regions), or for the parts of IMAGE.",
     ),
+    click.option("--match", is_flag=True, help="Say how probably each hit is a copy of IMAGE, altered or not."),
+    click.option("--min-match", type=float, help="The least probability of being a copy that a hit has, such as 0.9."),
     click.option("--classify", metavar="FIELD", help="Have the hits vote on the value of a field."),
 )
 
@@ -110,6 +112,7 @@ def search(
       python cli.py search catalogue a.jpg --k 100 --sort -captured_at --limit 10
       python cli.py search catalogue a.jpg --group-by sku --fold 0.98
       python cli.py search catalogue lamp.jpg --parts items
+      python cli.py search catalogue a.jpg --min-match 0.9
     """
     settings = checked_settings()
     limits = Limits(settings.max_bytes, settings.max_pixels, Room(settings.max_pixels))
@@ -175,6 +178,8 @@ def _print(names: Sequence[str], result: SearchResult, *, hits: bool) -> bool:
 
 def _line(hit: FoundHit) -> str:
     parts = [f"{hit.score:.4f}", escaped(hit.item.key)]
+    if hit.match is not None:
+        parts.append(f"match {hit.match:.3f}")
     if hit.group:
         parts.append(f"{escaped(hit.group.value)} ({hit.group.size})")
     if hit.box:
@@ -185,6 +190,8 @@ def _line(hit: FoundHit) -> str:
 
 
 def _print_counts(found: Found) -> None:
+    if found.no_match:
+        stderr.print("no match: none of these is a copy")
     for vote in found.classify or ():
         stderr.print(f"vote: {escaped(vote.value)} {vote.confidence:.3f} ({vote.count})")
     for facet in found.facets or ():

@@ -47,18 +47,32 @@ class CopyFinder:
         self._model = model
 
     def find(
-        self, subject: Subject, least: float, selection: Selection | None = None, without: frozenset[int] = frozenset()
+        self,
+        subject: Subject,
+        least: float,
+        selection: Selection | None = None,
+        without: frozenset[int] = frozenset(),
+        *,
+        nearest: int = NEAREST,
     ) -> list[Match]:
-        """Return the items, of a selection or of all, that match at least so well, the best first."""
-        ids = self.candidates(subject, selection, without)
+        """Return the items, of a selection or of all, that match at least so well, the best first.
+
+        They are looked for among as many of the ``nearest`` by embedding, and NEAREST at least, and those near by hash.
+        """
+        ids = self.candidates(subject, selection, without, nearest)
         pairs = zip(ids, self.matches(subject, ids).tolist(), strict=True)
         return sorted((Match(*pair) for pair in pairs if pair[1] >= least), key=lambda one: (-one.match, one.id))
 
     def candidates(
-        self, subject: Subject, selection: Selection | None = None, without: frozenset[int] = frozenset()
+        self,
+        subject: Subject,
+        selection: Selection | None = None,
+        without: frozenset[int] = frozenset(),
+        nearest: int = NEAREST,
     ) -> list[int]:
         """Return the items that may be copies: those nearest by embedding, and by hash."""
-        (found,) = self.snapshot.search(subject.vector[None], NEAREST + len(without), selection=selection)
+        count = max(nearest, NEAREST) + len(without)
+        (found,) = self.snapshot.search(subject.vector[None], count, selection=selection)
         ids = found.labels.tolist()
         if subject.luma is not None:
             near, _ = near_hashes(self.snapshot, turned_hashes(subject.luma), selection)

@@ -36,8 +36,8 @@ def build_catalogue(
 
     A file that cannot be read is skipped, with its reason in the report. ``originals``: keep the pictures' files. With
     ``overwrite``, what is unchanged since the catalogue at ``out`` was built (key, size, modification time; same extractor)
-    is taken over from it. Whatever interrupts this leaves ``out`` untouched and keeps the finished part for the next call; but
-    for the last step, the fit of the match model, without which the catalogue is whole and has the built-in one.
+    is taken over from it. Whatever interrupts this leaves ``out`` untouched and keeps the finished part for the next call.
+    Last, the match model is fitted; a catalogue without it is whole, and has the built-in one.
 
     Raises CatalogueExists, CatalogueMismatch, EmptyCatalogue, WeightsMismatch (vectors that are not numbers) or OSError.
     """

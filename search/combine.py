@@ -28,11 +28,12 @@ TINY = 1e-6  # what is shorter points nowhere
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One thing that is searched by, ready: its vector, float32 [dim], its batch size, and the item that it is."""
+    """One thing that is searched by, ready: its vector, float32 [dim], its batch size, the item that it is, its signature."""
 
     vector: NDArray[np.float32]
     batch_size: int | None = None
     item: int | None = None
+    luma: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Query:
     ``vectors``: float32 [n, dim], a hit's score is its best by any of them. ``against``: float32 [m, dim], what is nearer to
     one of these is no hit. Both have ``weights``, [n] and [m]. ``excluded``: items that are not to be hits.
     ``batch_size``: of the first part that was embedded. ``boxes``: which box of the query's picture each vector is of, where
-    they are of boxes.
+    they are of boxes. ``luma``: the signature of the one picture that it is by.
     """
 
     vectors: NDArray[np.float32]
@@ -52,12 +53,14 @@ class Query:
     weights: tuple[float, ...] = ()  # none: all are 1
     against_weights: tuple[float, ...] = ()
     boxes: tuple[Box, ...] = ()
+    luma: NDArray[np.uint8] | None = None
 
 
 def plain(part: Part) -> Query:
     """Return the query by one thing."""
     excluded = frozenset() if part.item is None else frozenset([part.item])
-    return Query(part.vector[None], part.vector[:0].reshape(0, len(part.vector)), excluded, part.batch_size)
+    nothing = part.vector[:0].reshape(0, len(part.vector))
+    return Query(part.vector[None], nothing, excluded, part.batch_size, luma=part.luma)
 
 
 def combine(query: CombinedQuery, parts: Sequence[Part], *, normalized: bool) -> Query | InvalidQuery:

@@ -95,4 +95,5 @@ class EmbeddingCache:
 
 def _digests(pictures: Sequence[PictureQuery]) -> list[bytes]:
     boxes = [b"" if one.region is None else repr(one.region.values()).encode() for one in pictures]
-    return [hashlib.sha256(one.data).digest() + box for one, box in zip(pictures, boxes, strict=True)]
+    both = zip(pictures, boxes, strict=True)
+    return [hashlib.sha256(one.data).digest() + box + b"signed" * one.signed for one, box in both]

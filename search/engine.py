@@ -6,12 +6,14 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from copies import CopyFinder, as_luma, match_model_of
 from index import (
     DEFAULT_EF,
     METRICS,
@@ -32,7 +34,7 @@ from model import (
 )
 from search.combine import Part, Query, combine, plain
 from search.embedding_cache import CacheCounts
-from search.errors import ItemNotFound
+from search.errors import InvalidQuery, ItemNotFound
 from search.finder import Finder, Lookup
 from search.parts import BoxEmbedder, MapMaker, PartSearch, check_regions, shown_whole
 from search.picture_embedder import PictureEmbedder
@@ -127,6 +129,8 @@ class SearchEngine:
         An error among the inputs stays in its place. Raises InvalidFilter, RegionsUnavailable or MapUnavailable (parts that
         cannot be searched), EmbedderUnavailable, DamagedIndex, and what an admission refuses with.
         """
+        if shaping.wants_match:
+            inputs = [_signed(one) for one in inputs]
         if shaping.parts == "items":
             check_regions(self._catalogue.snapshot())
             inputs = [shown_whole(one) for one in inputs]
@@ -214,8 +218,11 @@ class SearchEngine:
         if not ready:
             return merge_errors(queries, []), self._catalogue.info.generation
 
+        model = match_model_of(self._catalogue) if shaping.wants_match else None
+
         def find(snapshot: Snapshot, lookup: Lookup) -> list[Found]:
-            return Finder(snapshot, allowed, self._ef, lookup).find(ready, shaping)
+            copies = CopyFinder(snapshot, self._catalogue.signatures, model) if model else None
+            return Finder(snapshot, allowed, self._ef, lookup, copies).find(ready, shaping)
 
         found, generation = self._catalogue.in_one_state(find, allowed)
         return merge_errors(queries, found), generation
@@ -255,7 +262,10 @@ class SearchEngine:
         for one in terms:
             if isinstance(one, PictureQuery):
                 became = next(embedded)
-                parts.append(Part(became.vector, became.batch_size) if isinstance(became, Embedding) else became)
+                if isinstance(became, Embedding):
+                    parts.append(Part(became.vector, became.batch_size, luma=became.luma))
+                else:
+                    parts.append(became)
             else:
                 parts.append(
                     next(by_id) if isinstance(one, ItemQuery) else next(by_text) if isinstance(one, TextQuery) else one
@@ -264,10 +274,21 @@ class SearchEngine:
 
     def _look_up(self, ids: Sequence[int]) -> list[Part | Exception]:
         vectors = [self._catalogue.vector(one) if 0 <= one <= LARGEST_ID else None for one in ids]
+        signed = self._catalogue.signatures.get([one for one in ids if 0 <= one <= LARGEST_ID])
+        lumas = {item_id: as_luma(one.luma) for item_id, one in signed.items()}
         return [
-            ItemNotFound(one) if vector is None else Part(vector, item=one)
+            ItemNotFound(one) if vector is None else Part(vector, item=one, luma=lumas.get(one))
             for one, vector in zip(ids, vectors, strict=True)
         ]
+
+
+def _signed(query: QueryInput) -> QueryInput:
+    """Return a query whose picture's signature is had too, or why it can have no copies."""
+    if isinstance(query, PictureQuery):
+        return replace(query, signed=True)
+    if isinstance(query, ItemQuery | Exception):
+        return query
+    return InvalidQuery("match: only a picture or an item has copies; words and several examples have none")
 
 
 def terms_of(query: QueryInput) -> list[Term]:

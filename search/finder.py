@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from copies import LIKELY, CopyFinder, Subject
 from index import METRICS, Box, Item, Selection, Snapshot, count_facets_of, count_values, unit_rows
 from search import shaping
 from search.combine import Query
@@ -37,11 +38,19 @@ class Candidate:
 class Finder:
     """Finds in one snapshot, or in a selection of it; ``lookup`` gives items by id, without those that are gone."""
 
-    def __init__(self, snapshot: Snapshot, selection: Selection | None, ef: int, lookup: Lookup) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        selection: Selection | None,
+        ef: int,
+        lookup: Lookup,
+        copies: CopyFinder | None = None,
+    ) -> None:
         self._snapshot = snapshot
         self._selection = selection
         self._ef = ef
         self._lookup = lookup
+        self._copies = copies
         self._parts = False  # whether the boxes in items are searched
 
     def find(self, queries: Sequence[Query], wanted: Shaping) -> list[Found]:
@@ -64,9 +73,9 @@ class Finder:
             found = wanted.page(found)
         items = self._lookup([one.id for one in found])
         found = [one for one in found if one.id in items]
-        boxes = self._boxes(query, [one.id for one in found])
-        pairs = zip(found, boxes, strict=True)
-        hits = [FoundHit(items[one.id], one.score, one.group, one.folded, box) for one, box in pairs]
+        ids = [one.id for one in found]
+        every = zip(found, self._boxes(query, ids), self._matches(query, ids, wanted), strict=True)
+        hits = [FoundHit(items[one.id], one.score, one.group, one.folded, box, match) for one, box, match in every]
         if wanted.sort:
             hits = shaping.sort(hits, wanted.sort)
         paths = wanted.facets
@@ -76,6 +85,7 @@ class Finder:
             total=total if wanted.is_paged else None,
             facets=count_facets_of([hit.item.metadata for hit in hits], paths) if paths else None,
             classify=shaping.vote(hits, wanted.classify) if wanted.classify else None,
+            no_match=wanted.wants_match and not any((hit.match or 0) >= (wanted.min_match or LIKELY) for hit in hits),
         )
 
     def _fold(self, query: Query, wanted: Shaping) -> list[Candidate]:
@@ -83,7 +93,7 @@ class Finder:
         enough = _enough(wanted)
         count = enough
         while True:
-            pairs, is_all = self._nearest(query, count, wanted.min_score, self._selection)
+            pairs, is_all = self._nearest(query, count, wanted, self._selection)
             found = self._fold_pairs(pairs, wanted.fold)
             if len(found) >= enough or is_all or wanted.fold is None or count >= DEEPEST:
                 return found
@@ -110,7 +120,7 @@ class Finder:
         alone: dict[int, Candidate] = {}
         selection = self._selection
         for _ in range(ROUNDS):
-            pairs, is_all = self._nearest(query, enough + len(alone), wanted.min_score, selection)
+            pairs, is_all = self._nearest(query, enough + len(alone), wanted, selection)
             items = self._lookup([one for one, _ in pairs])
             for one in self._fold_pairs([pair for pair in pairs if pair[0] in items], wanted.fold):
                 value = shaping.field(items[one.id].metadata, path)
@@ -141,11 +151,12 @@ class Finder:
             scores = (vectors @ queries.T).max(axis=1).astype(np.float64)
         return [found[place] for place in shaping.spread(scores, vectors, wanted.k, wanted.diversity)]
 
-    def _nearest(
-        self, query: Query, k: int, min_score: float | None, selection: Selection | None
-    ) -> tuple[list[Pair], bool]:
+    def _nearest(self, query: Query, k: int, wanted: Shaping, selection: Selection | None) -> tuple[list[Pair], bool]:
         """Return the ``k`` nearest items that may be a query's hits, and whether there are no more of them."""
-        count = k
+        count, min_score = k, wanted.min_score
+        if wanted.min_match is not None:
+            pairs = self._find_copies(query, k, wanted.min_match, selection)
+            return [pair for pair in pairs if min_score is None or pair[1] >= min_score][:k], True
         while True:
             (pairs,) = self._search([query], count, selection)
             is_all = len(pairs) < count
@@ -157,6 +168,20 @@ class Finder:
             if len(pairs) >= k or is_all or count >= DEEPEST:
                 return pairs[:k], is_all and len(pairs) <= k
             count *= DEEPER
+
+    def _find_copies(self, query: Query, k: int, least: float, selection: Selection | None) -> list[Pair]:
+        """Return the items that match a query's picture so well, by their scores, also those that no embedding leads to."""
+        assert self._copies
+        found = self._copies.find(_subject(query), least, selection, query.excluded, nearest=k)
+        ids = [one.id for one in found]
+        scores = self._snapshot.scores_of(query.vectors, ids)[0].tolist() if ids else []
+        return sorted(zip(ids, scores, strict=True), key=lambda pair: (-pair[1], pair[0]))
+
+    def _matches(self, query: Query, ids: Sequence[int], wanted: Shaping) -> list[float | None]:
+        if not wanted.wants_match:
+            return [None] * len(ids)
+        assert self._copies
+        return list(self._copies.matches(_subject(query), ids).tolist())
 
     def _search(self, queries: Sequence[Query], k: int, selection: Selection | None) -> list[list[Pair]]:
         """Return the ``k`` nearest items of each query, but for its excluded ones: by the nearest of its vectors."""
@@ -212,6 +237,10 @@ class Finder:
 
     def _unit_vectors(self, ids: Sequence[int]) -> NDArray[np.float32]:
         return unit_rows(self._snapshot.vectors(ids))
+
+
+def _subject(query: Query) -> Subject:
+    return Subject(query.vectors[0], query.luma)
 
 
 def _enough(wanted: Shaping) -> int:

@@ -7,11 +7,13 @@ import functools
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model import ImageError, Limits, Preprocessing, read_picture
+from model import ImageError, Limits, Preprocessing, read_picture, sign
 from search.embedding_cache import CacheCounts, Computed, EmbeddingCache
 from search.query import Admission, Embedder, Embedding, PictureQuery, merge_errors, milliseconds_since
 
@@ -37,7 +39,7 @@ class PictureEmbedder:
         self._admission = admission
         self._on_embed = on_embed
         self._cache = EmbeddingCache(self._decode_and_embed, cache_size)
-        self._decode = functools.partial(to_pixels, preprocessing=preprocessing, limits=limits)
+        self._decode = functools.partial(decode, preprocessing=preprocessing, limits=limits)
         self._threads = threads
 
     async def embed(self, pictures: Sequence[PictureQuery]) -> tuple[list[Embedding | Exception], dict[str, float]]:
@@ -61,8 +63,12 @@ class PictureEmbedder:
                     *(loop.run_in_executor(self._threads, self._decode, one) for one in pictures)
                 )
                 decode_ms = milliseconds_since(begun)
-                pixels = [one for one in read if not isinstance(one, ImageError)]
-                embeddings = await self._embedder.embed(np.stack(pixels)) if pixels else []
+                good = [one for one in read if not isinstance(one, ImageError)]
+                found = await self._embedder.embed(np.stack([one.pixels for one in good])) if good else []
+                embeddings = [
+                    one if shown.luma is None else replace(one, luma=shown.luma)
+                    for one, shown in zip(found, good, strict=True)
+                ]
             except BaseException:
                 self._admission.reset()
                 raise
@@ -70,12 +76,21 @@ class PictureEmbedder:
         return Computed(merge_errors(read, embeddings), decode_ms)
 
 
-def to_pixels(query: PictureQuery, preprocessing: Preprocessing, limits: Limits) -> NDArray[np.uint8] | ImageError:
-    """Decode one picture to the pixels that a network takes, uint8 [height, width, 3], or return what is wrong with it."""
+class Decoded(NamedTuple):
+    """A picture as a network takes it, uint8 [height, width, 3], and its signature, where that was asked for."""
+
+    pixels: NDArray[np.uint8]
+    luma: NDArray[np.uint8] | None
+
+
+def decode(query: PictureQuery, preprocessing: Preprocessing, limits: Limits) -> Decoded | ImageError:
+    """Decode one picture, or return what is wrong with it."""
     try:
         if query.region is None:
-            return preprocessing.to_pixels(read_picture(query.data, limits, preprocessing.enough).image)
-        enough = query.region.enough(preprocessing.enough)
-        return preprocessing.padded().to_pixels(query.region.crop(read_picture(query.data, limits, enough).image))
+            image, look = read_picture(query.data, limits, preprocessing.enough).image, preprocessing
+        else:
+            enough = query.region.enough(preprocessing.enough)
+            image, look = query.region.crop(read_picture(query.data, limits, enough).image), preprocessing.padded()
+        return Decoded(look.to_pixels(image), sign(image) if query.signed else None)
     except ImageError as error:
         return error

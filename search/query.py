@@ -21,10 +21,14 @@ Done = TypeVar("Done")
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """A picture's vector, float32 [dim], and the number of pictures in its batch; None where it was cached."""
+    """A picture's vector, float32 [dim], and the number of pictures in its batch; None where it was cached.
+
+    ``luma``: its signature, uint8 [32, 32], where that was asked for.
+    """
 
     vector: NDArray[np.float32]
     batch_size: int | None
+    luma: NDArray[np.uint8] | None = None
 
 
 class Embedder(Protocol):
@@ -83,10 +87,11 @@ class Unlimited:
 
 @dataclass(frozen=True, slots=True)
 class PictureQuery:
-    """A query by a picture file, or by what a box in it shows."""
+    """A query by a picture file, or by what a box in it shows; ``signed``: its signature is asked for too."""
 
     data: bytes
     region: Region | None = None
+    signed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +146,8 @@ class Group:
 class FoundHit:
     """An item found; a higher ``score`` is closer. ``group``: which it stands for; ``folded``: what it stands for.
 
-    ``box``: where in its picture, or in the query's, the part is that was found, in shares of it.
+    ``box``: where in its picture, or in the query's, the part is that was found, in shares of it. ``match``: the probability
+    that it is a copy of the query's picture.
     """
 
     item: Item
@@ -149,6 +155,7 @@ class FoundHit:
     group: Group | None = None
     folded: tuple[int, ...] | None = None
     box: Box | None = None
+    match: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +172,7 @@ class Found:
     """The hits of one query, nearest first or as they were to be sorted.
 
     ``total``: how many hits all pages have, where there are pages; ``facets`` count values among all of them, and
-    ``classify`` is their vote; each where it was asked for.
+    ``classify`` is their vote; each where it was asked for. ``no_match``: copies were asked for, and there is none.
     """
 
     hits: list[FoundHit]
@@ -173,6 +180,7 @@ class Found:
     total: int | None = None
     facets: list[Facet] | None = None
     classify: list[Vote] | None = None
+    no_match: bool = False
 
 
 @dataclass(frozen=True, slots=True)

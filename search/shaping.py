@@ -40,7 +40,8 @@ class Shaping:
     ``fold``: a hit that is at least so similar to one before it is folded into that. ``group_by``: one hit for each value of
     a field. ``diversity``, from 0 to 1: how much a hit is to differ from those before it. ``facets``: fields whose values are
     counted among the hits. ``classify``: the field on whose value they vote. ``parts``: search the boxes in items' pictures
-    for the query, or items for the boxes in the query's picture.
+    for the query, or items for the boxes in the query's picture. ``match``: say of each hit how probably it is a copy of the
+    query's picture; ``min_match``: what is less probably one is no hit.
     """
 
     k: int
@@ -54,11 +55,18 @@ class Shaping:
     facets: tuple[Path, ...] = ()
     classify: Path | None = None
     parts: Literal["items", "query"] | None = None
+    match: bool = False
+    min_match: float | None = None
 
     @property
     def is_plain(self) -> bool:
         """Whether the answer is the nearest items, and nothing else is made of them."""
         return self == Shaping(self.k)
+
+    @property
+    def wants_match(self) -> bool:
+        """Whether copies of the query's picture are asked for."""
+        return self.match or self.min_match is not None
 
     @property
     def is_paged(self) -> bool:

@@ -167,6 +167,18 @@ class ShapingFields(Strict):
         "query's picture among the items",
     )
 
+    match: bool = Field(False, description="say of each hit how probably it is a copy of the query's picture")
+    min_match: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None,
+        description="the least probability of being a copy that a hit has; copies are found that embeddings alone would miss",
+    )
+
+    @model_validator(mode="after")
+    def _matches_whole_pictures(self) -> Self:
+        if self.parts is not None and (self.match or self.min_match is not None):
+            raise ValueError("match: copies are of whole pictures; ask for match and for parts in two requests")
+        return self
+
     def shaping(self, settings: Settings) -> Shaping:
         """Return what the fields mean. Raises RequestError where they ask for more than is allowed."""
         for name in ("k", "limit", "offset"):
@@ -185,6 +197,8 @@ class ShapingFields(Strict):
             facets=tuple(map(path_of, self.facets)),
             classify=None if self.classify is None else path_of(self.classify),
             parts=self.parts,
+            match=self.match,
+            min_match=self.min_match,
         )
 
 

@@ -40,6 +40,12 @@ class HitBody(BaseModel):
         exclude_if=lambda box: box is None,
     )
 
+    match: float | None = Field(
+        None,
+        description="with match or min_match: the probability that it is a copy of the query's picture, altered or not",
+        exclude_if=lambda match: match is None,
+    )
+
 
 class GroupBody(BaseModel):
     """A value of the field that hits are grouped by, and how many items have it, among those that the filter allows."""
@@ -75,6 +81,12 @@ class FoundBody(BaseModel):
         None,
         description="with classify: what the hits of all pages say of the field, the likeliest value first",
         exclude_if=lambda votes: votes is None,
+    )
+
+    no_match: bool = Field(
+        False,
+        description="with match or min_match: true where no hit is a copy (0.5, or min_match); else it is not there",
+        exclude_if=lambda is_true: not is_true,
     )
 
 
@@ -184,6 +196,7 @@ def _found(found: Found) -> FoundBody:
         total=found.total,
         facets=None if found.facets is None else list(map(facet_body, found.facets)),
         classify=None if found.classify is None else [VoteBody(**asdict(one)) for one in found.classify],
+        no_match=found.no_match,
     )
 
 
@@ -196,6 +209,7 @@ def _hit(hit: FoundHit) -> HitBody:
         group=None if hit.group is None else GroupBody(**asdict(hit.group)),
         folded=None if hit.folded is None else list(hit.folded),
         box=None if hit.box is None else list(hit.box),
+        match=hit.match,
     )
 
 
