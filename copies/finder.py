@@ -38,6 +38,15 @@ class Match(NamedTuple):
     match: float
 
 
+class Comparisons(NamedTuple):
+    """What a picture has in common with items, each [n]: distances are those of hashes, in bits, fits those of signatures."""
+
+    cosines: NDArray[np.float64]
+    distances: NDArray[np.int64]
+    fits: NDArray[np.float64]
+    matches: NDArray[np.float64]
+
+
 class CopyFinder:
     """Finds copies in a snapshot, by a match model. Raises DamagedIndex where the catalogue cannot be read."""
 
@@ -73,22 +82,32 @@ class CopyFinder:
         """Return the items that may be copies: those nearest by embedding, and by hash."""
         count = max(nearest, NEAREST) + len(without)
         (found,) = self.snapshot.search(subject.vector[None], count, selection=selection)
-        ids = found.labels.tolist()
-        if subject.luma is not None:
-            near, _ = near_hashes(self.snapshot, turned_hashes(subject.luma), selection)
-            ids += near[: NEAR_HASHES + len(without)].tolist()
+        ids = [*found.labels.tolist(), *self.near_by_hash(subject, selection)]
         return [one for one in dict.fromkeys(ids) if one not in without]
+
+    def near_by_hash(self, subject: Subject, selection: Selection | None = None) -> list[int]:
+        """Return the items of the nearest hashes, NEAR_HASHES at most."""
+        if subject.luma is None:
+            return []
+        near, _ = near_hashes(self.snapshot, turned_hashes(subject.luma), selection)
+        return list(near[:NEAR_HASHES].tolist())
 
     def matches(self, subject: Subject, ids: Sequence[int]) -> NDArray[np.float64]:
         """Return the match of items that the snapshot has, float64 [n], to four digits."""
+        return self.compare(subject, ids).matches
+
+    def compare(self, subject: Subject, ids: Sequence[int]) -> Comparisons:
+        """Compare a picture with items that the snapshot has."""
         if not ids:
-            return np.empty(0)
+            nothing = np.empty(0)
+            return Comparisons(nothing, np.empty(0, np.int64), nothing, nothing)
         cosines = unit_rows(self.snapshot.vectors(ids)) @ unit_rows(subject.vector[None])[0]
         distances, fits = np.full(len(ids), int(UNRELATED)), np.full(len(ids), NO_FIT)
         if subject.luma is not None:
             distances = hash_distances(hashes_of(self.snapshot, ids), turned_hashes(subject.luma))
             self._compare(subject.luma, ids, cosines, distances, fits)
-        return np.round(self._model.probabilities(cosines, distances, fits), 4)
+        matches = np.round(self._model.probabilities(cosines, distances, fits), 4)
+        return Comparisons(cosines.astype(np.float64), distances, fits, matches)
 
     def _compare(
         self,
