@@ -16,15 +16,25 @@ from index import CatalogueMismatch, DamagedIndex, VectorIndexError
 from ingest import NewPicture
 from model import ModelError
 from search import SearchEngine
+from server.api.duplicate_schemas import (
+    CheckAnswer,
+    CheckFields,
+    CheckPictures,
+    DuplicatesAnswer,
+    DuplicatesFields,
+    check_answer,
+)
 from server.api.explain_schemas import ExplainAnswer, ExplainFields, explain_answer
 from server.api.item_parsing import Addition, for_later, is_for_later, read_additions
 from server.api.item_requests import FacetsFields, JobFields, RemoveFields, UpdateFields
 from server.api.item_schemas import AddedAnswer, ChangedAnswer, FacetsAnswer, JobAnswer, facets_answer
-from server.api.parsing import read_json, read_multipart
+from server.api.parsing import is_multipart, read_json, read_multipart
 from server.api.query_requests import QueryFields, SearchFields
 from server.api.requests import ItemsFields, NoFields, check_count
 from server.api.responses import serve_route
 from server.api.routes import (
+    CHECK,
+    DUPLICATES,
     EMBED,
     EXPLAIN,
     ITEMS_ADD,
@@ -144,6 +154,21 @@ class ImageSearch:
         found = await self._opener.get().explainer.explain(query, fields.id, fields.detail)
         return explain_answer(found, self._engine.info().model, overlay=fields.overlay)
 
+    @serve_route(DUPLICATES, SETTINGS.timeout)
+    async def duplicates(self, ctx: bentoml.Context) -> DuplicatesAnswer:
+        """Give groups of duplicates, and which picture of each to keep."""
+        fields = await read_json(ctx.request, DuplicatesFields, SETTINGS)
+        current_request().count_items(1)
+        return await self._opener.get().duplicates.read(fields, SETTINGS)
+
+    @serve_route(CHECK, SETTINGS.timeout)
+    async def check_duplicates(self, ctx: bentoml.Context) -> CheckAnswer:
+        """Say whether pictures are in the catalogue already."""
+        pictures, least = await self._to_check(ctx)
+        check_count(len(pictures), SETTINGS)
+        current_request().count_items(len(pictures))
+        return check_answer(*await self._opener.get().checker.check(pictures, least))
+
     @serve_route(ITEMS_GET, SETTINGS.timeout)
     async def get_items(self, ctx: bentoml.Context) -> ItemsAnswer:
         """Give items by id or key, with their thumbnails."""
@@ -210,6 +235,13 @@ class ImageSearch:
         check_count(len(fields.items), SETTINGS)
         current_request().count_items(len(fields.items))
         return await editor.update(fields, repeatable(ctx.request, [fields]))
+
+    async def _to_check(self, ctx: bentoml.Context) -> tuple[Sequence[bytes | Exception], float]:
+        if is_multipart(ctx.request):
+            images, files = await read_multipart(ctx.request, CheckFields, SETTINGS)
+            return images, files.min_match
+        fields = await read_json(ctx.request, CheckPictures, SETTINGS)
+        return await asyncio.gather(*map(self._reader.data, fields.pictures)), fields.min_match
 
     async def _to_picture(self, given: Addition) -> NewPicture | Exception:
         found = given.data if given.data is not None else await self._reader.data(given.query)

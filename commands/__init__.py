@@ -4,6 +4,7 @@ from commands.backup import backup, restore
 from commands.build import build
 from commands.compact import compact, rollback
 from commands.compare_images import compare_images
+from commands.duplicates import duplicates
 from commands.inspect import info, verify
 from commands.items import add, remove, update
 from commands.migrate import migrate
@@ -17,6 +18,7 @@ __all__ = [
     "build",
     "compact",
     "compare_images",
+    "duplicates",
     "info",
     "migrate",
     "pack",

@@ -16,6 +16,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from copies import PlanError
 from index import VectorIndexError
 from ingest import SourceNotFound, UnreadablePictures
 from model import ImageError, ModelError
@@ -34,6 +35,7 @@ NAMED_ERRORS = (
     ImageError,
     VectorIndexError,
     ModelError,
+    PlanError,
     PortTaken,
     SearchError,
     SettingsError,

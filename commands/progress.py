@@ -19,6 +19,7 @@ NAMES = {
     "embed": "reading and embedding",
     "index": "building the index",
     "match": "learning what a copy is",
+    "compare": "comparing pictures",
     "copy": "copying files",
     "hash": "checking files",
     "vectors": "checking vectors",

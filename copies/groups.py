@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, get_args
 
@@ -36,7 +36,7 @@ class Wanted:
     match: float = LEAST_MATCH
     within: float = MOMENT_SECONDS
     alike: float = ALIKE
-    paths: PathRules = PathRules()
+    paths: PathRules = field(default_factory=PathRules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +96,14 @@ def group_duplicates(pictures: Sequence[Picture], pairs: Pairs, wanted: Wanted) 
             Member(by_id[one], relation) for one, relation in found.items() if one != lead.id and one not in taken
         ]
         if members:
-            members.sort(
-                key=lambda one: (
-                    KINDS.index(one.relation.kind),
-                    -one.relation.match,
-                    -one.relation.cosine,
-                    one.picture.id,
-                )
-            )
+            members.sort(key=_surest_first)
             taken |= {lead.id, *(one.picture.id for one in members)}
             groups.append(Group(lead, reason_to_keep(lead, [one.picture for one in members], order), tuple(members)))
     return sorted(groups, key=lambda one: (-len(one.members), one.keep.id))
+
+
+def _surest_first(one: Member) -> tuple[float, ...]:
+    return (KINDS.index(one.relation.kind), -one.relation.match, -one.relation.cosine, one.picture.id)
 
 
 def _twins(pictures: Iterable[Picture], wanted: Wanted) -> dict[int, list[int]]:

@@ -3,7 +3,7 @@
 from index.backend import DEFAULT_EF, Capability, Counts, IndexBackend, Neighbours
 from index.catalogue.backup import backup_catalogue, restore_catalogue
 from index.catalogue.facets import Facet, count_facets, count_facets_of, count_values
-from index.catalogue.files import check_place, original_file
+from index.catalogue.files import check_place, hash_file, original_file
 from index.catalogue.generation import CatalogueInfo, Generation, current_extractor, slot_of
 from index.catalogue.hashes import hash_distances
 from index.catalogue.jobs import Job, JobItem, JobQueue, JobTaken, NewJobItem, finish_items
@@ -123,6 +123,7 @@ __all__ = [
     "current_extractor",
     "finish_items",
     "hash_distances",
+    "hash_file",
     "hashes_of",
     "load_kernel_later",
     "merge_catalogue",

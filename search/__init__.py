@@ -1,6 +1,7 @@
 """The path of a query, free of HTTP: pictures to vectors to hits."""
 
 from search.comparison import Comparison, compare
+from search.duplicates import CheckResult, Copy, DuplicateChecker
 from search.embedding_cache import CacheCounts
 from search.engine import SearchEngine, open_catalogue_with_extractor
 from search.errors import EmbedderUnavailable, InvalidQuery, ItemNotFound, RegionsUnavailable, SearchError
@@ -38,8 +39,11 @@ __all__ = [
     "Admitted",
     "BoxEmbedder",
     "CacheCounts",
+    "CheckResult",
     "CombinedQuery",
     "Comparison",
+    "Copy",
+    "DuplicateChecker",
     "EmbedResult",
     "Embedder",
     "EmbedderUnavailable",

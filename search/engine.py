@@ -110,7 +110,7 @@ class SearchEngine:
         self._on_result = on_result
         self._texts = TextSearch(catalogue.extractor_folder, card, texts)
         threads = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
-        self._pictures = PictureEmbedder(
+        self.pictures = PictureEmbedder(
             embedder,
             card.preprocessing,
             limits,
@@ -174,7 +174,7 @@ class SearchEngine:
 
     async def embed(self, pictures: Sequence[bytes]) -> EmbedResult:
         """Embed each picture, in order. Raises EmbedderUnavailable, and what the admission refuses with."""
-        embeddings, timings = await self._pictures.embed([PictureQuery(one) for one in pictures])
+        embeddings, timings = await self.pictures.embed([PictureQuery(one) for one in pictures])
         return EmbedResult(embeddings, self._card.dim, self._card.model, timings)
 
     async def items(self, *, ids: list[int] | None = None, keys: list[str] | None = None) -> list[Item | Exception]:
@@ -256,7 +256,7 @@ class SearchEngine:
         texts = [one.text for one in terms if isinstance(one, TextQuery)]
         found = await self._texts.vectors(texts, self._catalogue.snapshot()) if texts else []
         by_text = iter([one if isinstance(one, Exception) else Part(one) for one in found])
-        embeddings, timings = await self._pictures.embed([one for one in terms if isinstance(one, PictureQuery)])
+        embeddings, timings = await self.pictures.embed([one for one in terms if isinstance(one, PictureQuery)])
         embedded = iter(embeddings)
         parts: list[Part | Exception] = []
         for one in terms:

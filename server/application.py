@@ -13,11 +13,12 @@ from starlette.applications import Starlette
 from demo import LazyPage
 from index import CatalogueInfo, CatalogueNotFound, VectorIndexError, load_kernel_later, slot_of
 from model import Limits, ModelError, Room
-from search import BoxEmbedder, Explainer, SearchEngine, open_catalogue_with_extractor
+from search import BoxEmbedder, DuplicateChecker, Explainer, SearchEngine, open_catalogue_with_extractor
 from server.api.demo_adapter import DemoAdapter
 from server.api.openapi import describe
 from server.api.routes import DEMO
 from server.api.system_routes import system_routes
+from server.duplicates import DuplicateReader
 from server.editor import CatalogueEditor
 from server.gateway import (
     Authenticator,
@@ -74,6 +75,8 @@ class Opened(NamedTuple):
     engine: SearchEngine
     editor: CatalogueEditor
     explainer: Explainer
+    checker: DuplicateChecker
+    duplicates: DuplicateReader
 
 
 def open_all(client: ExtractorClient) -> Opened:
@@ -108,7 +111,9 @@ def open_all(client: ExtractorClient) -> Opened:
         admission=admission,
         merge_items=SETTINGS.merge_items,
     )
-    return Opened(engine, editor, Explainer(engine, catalogue, card, embedder, limits, admission))
+    explainer = Explainer(engine, catalogue, card, embedder, limits, admission)
+    checker = DuplicateChecker(catalogue, engine.pictures, limits, card.preprocessing.enough)
+    return Opened(engine, editor, explainer, checker, DuplicateReader(catalogue, shared_folder()))
 
 
 class EngineOpener:

@@ -35,6 +35,17 @@ class SignatureTable:
         """Return the ids of the items whose pictures' pixels have a digest, ascending."""
         return self._ids("SELECT id FROM signatures WHERE pixels = ? ORDER BY id", digest)
 
+    def equal_ids(self) -> NDArray[np.int64]:
+        """Return the ids of the items whose files' bytes, or whose pictures' pixels, another item has too: int64 [n]."""
+        several = "SELECT {0} FROM {1} GROUP BY {0} HAVING count(*) > 1"
+        bytes_too = f"SELECT id FROM items WHERE sha256 IN ({several.format('sha256', 'items')})"
+        pixels_too = f"SELECT id FROM signatures WHERE pixels IN ({several.format('pixels', 'signatures')})"
+        return self._database.numbers(f"{bytes_too} UNION {pixels_too}")
+
+    def sources(self, ids: Sequence[int]) -> dict[int, str]:
+        """Return where items' pictures were read, a path or a URL, or nothing where that is not known."""
+        return dict(self._database.query_in("SELECT id, source FROM items WHERE id IN ({})", ids))
+
     def match_model(self, generation: int) -> str | None:
         """Return what is kept of the match model of a generation, or None where none was fitted for it or one before."""
         sql = "SELECT facts FROM matching WHERE generation <= ? ORDER BY generation DESC LIMIT 1"

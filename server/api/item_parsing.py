@@ -13,7 +13,7 @@ from index import InvalidEntry, NewJobItem, check_entry
 from model import ImageTooLarge
 from server.api.errors import INVALID_FIELD, RequestError, error_answer
 from server.api.item_requests import AddFields, AddItems, AddOne
-from server.api.parsing import read_json, read_multipart
+from server.api.parsing import is_multipart, read_json, read_multipart
 from settings import Settings
 
 
@@ -37,7 +37,7 @@ def is_for_later(request: Request) -> bool:
 
 async def read_additions(request: Request, settings: Settings) -> list[Addition]:
     """Read the pictures to add, in order. Raises RequestError."""
-    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+    if is_multipart(request):
         return await _read_files(request, settings)
     fields = await read_json(request, AddItems, settings)
     return [Addition(_key(one), query=one, metadata=one.metadata or {}) for one in fields.items]

@@ -36,6 +36,11 @@ BODIES = {  # parts of answers
     "FacetBody",
     "FacetValue",
     "SharesBody",
+    "DuplicatesGroup",
+    "KeepBody",
+    "DuplicateBody",
+    "CheckedBody",
+    "MatchBody",
 }
 BOUNDED = ("k", "offset", "limit")  # what LENS_MAX_K bounds
 REFERENCE = "#/components/schemas/{model}"
@@ -123,7 +128,7 @@ def describe(made: dict[str, Any], settings: Settings, needs_key: bool) -> dict[
             paths[route.path] = {"get": _get(route, needs_key)}
     _json(ErrorAnswer, settings, schemas)
     if settings.url_hosts is None:
-        for name in {"QueryOne", "ExampleOne", "AddOne"} & schemas.keys():
+        for name in {"QueryOne", "ExampleOne", "AddOne", "PictureOne"} & schemas.keys():
             del schemas[name]["properties"]["url"]
             schemas[name]["oneOf"] = [one for one in schemas[name]["oneOf"] if one["required"] != ["url"]]
             for one in schemas[name]["oneOf"]:

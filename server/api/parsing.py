@@ -21,6 +21,7 @@ from settings import Settings
 MOST_VALUES = 1_000_000
 LISTS = ("keys", "metadata", "positive", "negative")  # fields that are JSON lists
 NAMES = ("sort", "group_by", "classify")  # fields that are a name, or JSON: a list of names, or an object
+MOST_FIELDS = 32  # next to files
 LONGEST_FIELD = 100  # characters of a field that is a number
 
 
@@ -43,6 +44,11 @@ def _filter(text: str) -> object:
     return parse_filter(text)
 
 
+def is_multipart(request: Request) -> bool:
+    """Return whether a request's body is one of files and fields."""
+    return request.headers.get("content-type", "").lower().startswith("multipart/form-data")
+
+
 async def read_multipart(
     request: Request, fields: type[Checked], settings: Settings, names: list[str] | None = None
 ) -> tuple[list[bytes], Checked]:
@@ -50,7 +56,7 @@ async def read_multipart(
 
     The files' names are put into ``names``.
     """
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+    if not is_multipart(request):
         raise RequestError(WRONG_MEDIA, "this route takes multipart/form-data with one or more files named images")
     tail = bytearray()
     try:
@@ -58,7 +64,7 @@ async def read_multipart(
             request.headers,
             _stream(request, tail),
             max_files=settings.max_images,
-            max_fields=16,
+            max_fields=MOST_FIELDS,
             max_part_size=settings.max_request_bytes,
         ).parse()
     except MultiPartException as error:
