@@ -54,7 +54,7 @@ def main() -> None:
     with closing(open_copies_catalogue()) as catalogue:
         extractor = open_extractor(catalogue.extractor_folder)
         if options.built_in:
-            print(fit_match_model(catalogue, extractor, pictures=600))
+            print(fit_match_model(catalogue, extractor, pictures=600, prior=None))
             return
         decisions = decide(catalogue, extractor, queries=60 if options.quick else 480)
     rows = {name: figures(decisions, strict=name == "strict") for name in ("lenient", "strict")}
@@ -108,7 +108,8 @@ def decide(catalogue: Catalogue, extractor: Extractor, queries: int) -> list[Dec
     found = []
     for side in (0, 1):
         others = [item_id for item_id, where in half.items() if where != side]
-        model = fit_match_model(catalogue, extractor, among=others)
+        prior = fit_match_model(catalogue, extractor, among=others, pictures=300, prior=None)
+        model = fit_match_model(catalogue, extractor, among=others, prior=prior)
         finder = CopyFinder(snapshot, catalogue.signatures, model)
         for item_id in track([one for one in chosen if half[one] == side], f"half {side + 1}", transient=True):
             original = read_picture((PICTURES / items[item_id].key).read_bytes()).image

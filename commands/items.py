@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -32,8 +32,26 @@ where_option = click.option("--where", metavar="JSON", help="All items that a fi
 @click.command()
 @folder_argument
 @source_options
+@click.option(
+    "--skip-duplicates",
+    "duplicates",
+    flag_value="skip",
+    help="Leave out pictures that the catalogue has, altered or not.",
+)
+@click.option(
+    "--report-duplicates",
+    "duplicates",
+    flag_value="report",
+    help="Add them all the same, and say of which items they are duplicates.",
+)
 @json_option
-def add(folder: Path, labels_from_folders: bool, as_json: bool, **sources: Any) -> None:
+def add(
+    folder: Path,
+    labels_from_folders: bool,
+    duplicates: Literal["skip", "report"] | None,
+    as_json: bool,
+    **sources: Any,
+) -> None:
     """Add pictures to a catalogue, of all the kinds of sources that build takes; it may be served meanwhile.
 
     A file that the catalogue has under the same key, unchanged, is left alone; a changed one replaces it. Every batch is kept
@@ -44,6 +62,7 @@ def add(folder: Path, labels_from_folders: bool, as_json: bool, **sources: Any) 
       python cli.py add catalogue ~/Pictures
       python cli.py add catalogue new.jpg other.heic holiday.zip
       python cli.py add catalogue products.parquet --picture-column photo --key-column sku
+      python cli.py add catalogue ~/Downloads --skip-duplicates
     """
     begun = time.perf_counter()
     settings = checked_settings()
@@ -60,18 +79,23 @@ def add(folder: Path, labels_from_folders: bool, as_json: bool, **sources: Any) 
                 limits=Limits(bytes=settings.max_bytes, pixels=settings.max_pixels),
                 labels=labels_from_folders,
                 batch=settings.max_batch,
+                duplicates=duplicates,
                 progress=bars.show,
             )
     print_skipped(report.skipped)
+    for one in report.duplicates:
+        told = f"{one['key']} is a duplicate of {one['of']} ({one['kind']}, match {one['match']:.3f})"
+        stderr.print(f"{'left out' if duplicates == 'skip' else 'duplicate'}: {escaped(told)}")
     if as_json:
         print_json(json.dumps({"catalogue": str(folder), **asdict(report)}, ensure_ascii=False))
     else:
         seconds = time.perf_counter() - begun
         click.echo(
             f"{report.added} pictures added to {escaped(folder)}; {report.kept} unchanged; {len(report.skipped)} skipped; "
-            f"{seconds:.1f} s"
+            + (f"{len(report.duplicates)} duplicates; " if duplicates else "")
+            + f"{seconds:.1f} s"
         )
-    if report.skipped and not (report.added or report.kept):
+    if report.skipped and not (report.added or report.kept or report.duplicates):
         stderr.print("error: none of the pictures could be added")
         raise click.exceptions.Exit(1)
 

@@ -4,7 +4,7 @@ from copies.alterations import ALTERATIONS, alter
 from copies.duplicates import DuplicateFinder, read_pictures
 from copies.finder import LIKELY, CopyFinder, Match, Subject, as_luma
 from copies.fit import fit_match_model, has_drifted, refit_match_model
-from copies.groups import KINDS, SURE, Group, Kind, Member, Wanted, group_duplicates
+from copies.groups import KINDS, LEAST_MATCH, SURE, Group, Kind, Member, Wanted, group_duplicates
 from copies.keep import PathRules, Picture
 from copies.match import BUILT_IN, MatchModel, match_model_of
 from copies.pairs import PAIRS, Compared, Pairs, PairStore
@@ -14,6 +14,7 @@ __all__ = [
     "ALTERATIONS",
     "BUILT_IN",
     "KINDS",
+    "LEAST_MATCH",
     "LIKELY",
     "PAIRS",
     "SURE",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from copies.alterations import ALTERATIONS, alter
-from copies.finder import EQUAL_BITS, EQUAL_COSINE, as_luma
+from copies.finder import CopyFinder, Subject, as_luma
 from copies.match import BUILT_IN, MatchModel, features, fit_logistic, match_model_of
 from index import (
     Catalogue,
@@ -31,6 +31,7 @@ from model import Extractor, read_picture, sign, turned_hashes
 PICTURES = 100  # whose copies a model is fitted on
 FEWEST = 30  # items that it takes: of fewer there is nothing to learn
 LOOKED_AT = 3  # nearest items of a copy, and as many nearest by hash
+DOUBTFUL = 0.5  # what matches a picture so well, by what is known before, may be a copy of it
 PROBED = 200  # items whose nearest other tells how close items are
 GROWN = 2.0  # times as many items as at the fit, or that part of them, is drift
 MOVED = 0.05  # so is a median cosine to the nearest other that has moved by more
@@ -44,12 +45,14 @@ def fit_match_model(
     *,
     pictures: int = PICTURES,
     among: Sequence[int] | None = None,
+    prior: MatchModel | None = BUILT_IN,
     progress: Progress = lambda *_: None,
 ) -> MatchModel:
     """Fit the match model of a catalogue, whose extractor this is; the built-in one for a catalogue of few items.
 
     The pictures are thumbnails of items, or of those ``among`` them. It is calibrated for pictures of which every second one
-    has a copy in the catalogue.
+    has a copy in the catalogue. What is a copy of one of these pictures by the ``prior``, which the model stays near to, is
+    left out: catalogues have copies, and none of them says so. With None there are known to be none.
     ``progress``: "match" (copies). Raises DamagedIndex.
     """
     snapshot = catalogue.snapshot()
@@ -65,18 +68,21 @@ def fit_match_model(
         for done, item_id in enumerate(chosen, 1):
             thumbnail = catalogue.thumbnail(item_id)
             if thumbnail is not None:
-                found = list(_learn(catalogue, snapshot, extractor, item_id, thumbnail, pool))
+                finder = None if prior is None else CopyFinder(snapshot, catalogue.signatures, prior)
+                found = list(_learn(catalogue, snapshot, extractor, item_id, thumbnail, finder, pool))
                 rows += [one for one, _ in found]
                 targets += [is_copy for _, is_copy in found]
             progress("match", done * len(ALTERATIONS), total)
-    return _fitted(np.concatenate(rows), np.concatenate(targets), len(chosen), snapshot)
+    return _fitted(np.concatenate(rows), np.concatenate(targets), len(chosen), snapshot, prior)
 
 
-def _fitted(rows: Features, targets: NDArray[np.bool_], pictures: int, snapshot: Snapshot) -> MatchModel:
+def _fitted(
+    rows: Features, targets: NDArray[np.bool_], pictures: int, snapshot: Snapshot, prior: MatchModel | None
+) -> MatchModel:
     if targets.all() or not targets.any():
         return BUILT_IN
     # What is no copy is met with and without the original there, a copy only where it is.
-    weights, constant = fit_logistic(rows, targets, np.where(targets, 1.0, 2.0))
+    weights, constant = fit_logistic(rows, targets, np.where(targets, 1.0, 2.0), prior)
     fingerprint = snapshot.generation.fingerprint
     return MatchModel(tuple(weights.tolist()), constant, fingerprint, pictures, len(snapshot), nearest_cosine(snapshot))
 
@@ -103,6 +109,7 @@ def _learn(
     extractor: Extractor,
     item_id: int,
     thumbnail: bytes,
+    finder: CopyFinder | None,
     pool: ThreadPoolExecutor,
 ) -> Iterator[tuple[Features, NDArray[np.bool_]]]:
     """Yield the features of pairs of an item's altered copies and what is near to them, and which are of the item itself."""
@@ -117,7 +124,7 @@ def _learn(
     copies = list(pool.map(read, ALTERATIONS))
     vectors = extractor.embed(np.stack([pixels for pixels, _ in copies]))
     nearest = snapshot.search(vectors, LOOKED_AT + 1)
-    same = _same_pictures(snapshot, item_id, nearest[0].labels.tolist())
+    same = _own_copies(catalogue, snapshot, item_id, finder)
     for (_, luma), vector, found in zip(copies, vectors, nearest, strict=True):
         turned = turned_hashes(luma)
         near, _ = near_hashes(snapshot, turned)
@@ -141,13 +148,14 @@ def _features(
     return features(cosines, distances, fits)
 
 
-def _same_pictures(snapshot: Snapshot, item_id: int, near: Sequence[int]) -> set[int]:
-    """Return which items near to one are the same picture: nothing is to be learnt from a copy that is called none."""
-    own = snapshot.vectors([item_id])
-    cosines = unit_rows(snapshot.vectors(near)) @ unit_rows(own)[0]
-    distances = hash_distances(hashes_of(snapshot, near), hashes_of(snapshot, [item_id]))
-    equal = (cosines >= EQUAL_COSINE) & (distances <= EQUAL_BITS)
-    return {one for one, is_same in zip(near, equal.tolist(), strict=True) if is_same}
+def _own_copies(catalogue: Catalogue, snapshot: Snapshot, item_id: int, finder: CopyFinder | None) -> set[int]:
+    """Return which items are copies of one: nothing is to be learnt from a copy that is called none."""
+    if finder is None:
+        return set()
+    signed = catalogue.signatures.get([item_id])
+    luma = as_luma(signed[item_id].luma) if signed else None
+    (vector,) = snapshot.vectors([item_id])
+    return {one.id for one in finder.find(Subject(vector, luma), DOUBTFUL, without=frozenset([item_id]))}
 
 
 def has_drifted(snapshot: Snapshot, model: MatchModel) -> bool:

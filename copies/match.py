@@ -22,6 +22,7 @@ HASH_BITS = 256
 UNRELATED = HASH_BITS / 2  # the distance of the hashes of unrelated pictures
 NEAR_HASH, HASH_SLOPE = 0.55, 0.08  # of UNRELATED: from where on a distance says no more
 FEATURES = 7
+RIDGE = 1.0
 UNLIKELY = 0.01  # a match that is below it however well the signatures fit is not looked at more closely
 NO_FIT = 0.5  # the correlation that unrelated pictures have
 
@@ -112,19 +113,28 @@ def features(
 
 
 def fit_logistic(
-    rows: NDArray[np.float64], targets: NDArray[np.bool_], weights: NDArray[np.float64], ridge: float = 0.1
+    rows: NDArray[np.float64],
+    targets: NDArray[np.bool_],
+    weights: NDArray[np.float64],
+    prior: MatchModel | None = None,
+    ridge: float = RIDGE,
 ) -> tuple[NDArray[np.float64], float]:
     """Return the weights [m] and the constant of a logistic regression on features [n, m], by Newton's method.
 
-    ``weights`` of the rows; ``ridge`` is the penalty on the squared weights of standardised features.
+    ``weights`` of the rows; ``ridge`` is the penalty on the squared distance of the weights of standardised features to
+    those of a ``prior``, or to nothing.
     """
     mean, scale = rows.mean(axis=0), np.maximum(rows.std(axis=0), 1e-9)
     standard = np.column_stack([(rows - mean) / scale, np.ones(len(rows))])
-    penalty = np.diag([*[ridge] * rows.shape[1], 1e-6])
-    found = np.zeros(standard.shape[1])
+    centre = np.zeros(standard.shape[1])
+    if prior is not None:
+        centre[:-1] = np.array(prior.weights) * scale
+        centre[-1] = prior.constant + float(mean @ np.array(prior.weights))
+    penalty = np.diag([*[ridge] * rows.shape[1], ridge if prior is not None else 1e-6])
+    found = centre.copy()
     for _ in range(100):
         likely = 1 / (1 + np.exp(-np.clip(standard @ found, -50, 50)))
-        slope = standard.T @ (weights * (likely - targets)) + penalty @ found
+        slope = standard.T @ (weights * (likely - targets)) + penalty @ (found - centre)
         curve = (standard * (weights * likely * (1 - likely) + 1e-12)[:, None]).T @ standard + penalty
         step = np.linalg.solve(curve, slope)
         found -= step
@@ -134,4 +144,4 @@ def fit_logistic(
 
 
 # Fitted on the benchmark's pictures (python -m benchmarks.copies prints it), for catalogues that are too small for their own.
-BUILT_IN = MatchModel((-10.906, 5.3256, -0.6587, 6.1008, 13.333, -8.0795, 4.8756), -10.504)
+BUILT_IN = MatchModel((-10.045, 5.1614, -0.5390, 5.9713, 12.722, -7.6494, 4.7394), -10.726)

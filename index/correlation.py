@@ -21,7 +21,8 @@ def correlations(luma: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[
         loaded = kernel()
         pixels = SIDE**2
         floats, sums = np.zeros((3, loaded.FLOATS), np.float32), np.zeros((3, loaded.SUMS))
-        rows = np.ascontiguousarray(others.reshape(len(others), pixels))
-        own = np.ascontiguousarray(luma.reshape(pixels))
+        # Compiled for arrays that can be written to, as what the database gives cannot.
+        rows = np.require(others.reshape(len(others), pixels), np.uint8, ["C", "W"])
+        own = np.require(luma.reshape(pixels), np.uint8, ["C", "W"])
         loaded.correlate(own, rows, floats, sums, np.zeros(pixels, np.uint8), found)
     return found

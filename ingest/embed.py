@@ -32,8 +32,8 @@ class BuildReport:
 
     ``kept`` are from the build that was broken off, ``reused`` from the catalogue that is replaced. ``skipped`` has files,
     folders (with a slash at the end), archives and rows that could not be read; ``others`` and ``left_out`` are what Sources
-    says. ``seconds``: how long pictures were waited for, the network ran, what it gave was written, and the index was built;
-    the first three go on at the same time.
+    says. ``duplicates``: pictures that the catalogue had already, where they were looked for. ``seconds``: how long pictures
+    were waited for, the network ran, what it gave was written, and the index was built; the first three go on at the same time.
     """
 
     added: int = 0
@@ -42,6 +42,7 @@ class BuildReport:
     skipped: list[dict[str, str]] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    duplicates: list[dict[str, str | float]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: {"read": 0.0, "embed": 0.0, "write": 0.0, "index": 0.0})
 
 
