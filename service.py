@@ -16,6 +16,7 @@ from index import CatalogueMismatch, DamagedIndex, VectorIndexError
 from ingest import NewPicture
 from model import ModelError
 from search import SearchEngine
+from server.api.duplicate_routes import CHECK, DUPLICATES
 from server.api.duplicate_schemas import (
     CheckAnswer,
     CheckFields,
@@ -27,25 +28,13 @@ from server.api.duplicate_schemas import (
 from server.api.explain_schemas import ExplainAnswer, ExplainFields, explain_answer
 from server.api.item_parsing import Addition, for_later, is_for_later, read_additions
 from server.api.item_requests import FacetsFields, JobFields, RemoveFields, UpdateFields
+from server.api.item_routes import ITEMS_ADD, ITEMS_FACETS, ITEMS_GET, ITEMS_REMOVE, ITEMS_UPDATE, JOBS_GET
 from server.api.item_schemas import AddedAnswer, ChangedAnswer, FacetsAnswer, JobAnswer, facets_answer
 from server.api.parsing import is_multipart, read_json, read_multipart
 from server.api.query_requests import QueryFields, SearchFields
 from server.api.requests import ItemsFields, NoFields, check_count
 from server.api.responses import serve_route
-from server.api.routes import (
-    CHECK,
-    DUPLICATES,
-    EMBED,
-    EXPLAIN,
-    ITEMS_ADD,
-    ITEMS_FACETS,
-    ITEMS_GET,
-    ITEMS_REMOVE,
-    ITEMS_UPDATE,
-    JOBS_GET,
-    QUERY,
-    SEARCH,
-)
+from server.api.routes import EMBED, EXPLAIN, QUERY, SEARCH
 from server.api.schemas import EmbedAnswer, ItemsAnswer, SearchAnswer, embed_answer, items_answer, search_answer
 from server.application import (
     EngineOpener,

@@ -30,8 +30,8 @@ def add_sources(
 
     A file whose key, size and modification time, or key and bytes, the catalogue knows is not embedded again; what a table
     says of it is set. One that cannot be read is skipped, with its reason in the report. Interrupted, it keeps what was
-    added, and the same call goes on. ``duplicates`` of what the catalogue has are looked for and reported, and not added where
-    they are to be skipped.
+    added, and the same call goes on. With ``duplicates``, those of what the catalogue has are looked for and reported, and
+    not added where they are to be skipped.
 
     Raises CatalogueBusy, CatalogueMismatch, DiskFull, InvalidEntry, OSError or WeightsMismatch (vectors are not numbers).
     """

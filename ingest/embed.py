@@ -33,7 +33,7 @@ class BuildReport:
     ``kept`` are from the build that was broken off, ``reused`` from the catalogue that is replaced. ``skipped`` has files,
     folders (with a slash at the end), archives and rows that could not be read; ``others`` and ``left_out`` are what Sources
     says. ``duplicates``: pictures that the catalogue had already, where they were looked for. ``seconds``: how long pictures
-    were waited for, the network ran, what it gave was written, and the index was built; the first three go on at the same time.
+    were waited for, the network ran, what it gave was written, and the index was built; the first three at the same time.
     """
 
     added: int = 0

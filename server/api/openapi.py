@@ -15,8 +15,10 @@ from pydantic import BaseModel
 from index import OPERATORS
 from model import FORMATS
 from server.api.errors import KINDS_BY_STATUS, ErrorAnswer, error_answer_of
+from server.api.item_routes import CHANGES, WAIT
 from server.api.parsing import NAMES
-from server.api.routes import CHANGES, READYZ, ROUTES, WAIT, Route
+from server.api.route import Route
+from server.api.routes import READYZ, ROUTES
 from settings import Settings
 
 VERSION = "0.1.0"

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from server.api.errors import TIMED_OUT, ErrorAnswer, RequestError, error_answer, error_headers, status_of
-from server.api.routes import Route
+from server.api.route import Route
 from server.api.schemas import ListAnswer
 from server.runtime.shutdown import cancel_on_shutdown, is_cancelled
 from server.telemetry import current_request

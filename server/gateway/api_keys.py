@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
-from server.api.routes import SCOPES
+from server.api.route import SCOPES
 from settings import SettingsError
 
 log = logging.getLogger("bentoml.bentolens")

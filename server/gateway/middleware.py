@@ -17,7 +17,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.errors import NO_ROUTE, TIMED_OUT, WRONG_MEDIA, RequestError
-from server.api.routes import DEMO, ROUTES, Route, find_route
+from server.api.route import Route
+from server.api.routes import DEMO, ROUTES, find_route
 from server.gateway.api_keys import ApiKey
 from server.gateway.auth import Authenticator
 from server.gateway.body_budget import BodyBudget

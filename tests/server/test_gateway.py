@@ -16,7 +16,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from server.api.errors import NOT_READY, RequestError
-from server.api.routes import ROUTES, Route
+from server.api.route import Route
+from server.api.routes import ROUTES
 from server.gateway import Authenticator, BodyBudget, DemoAccess, Gateway, GatewayConfig, RateLimiter
 from server.telemetry import current_request
 from settings import Settings, split_list
