@@ -7,19 +7,21 @@ import shutil
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from benchmarks.data import Case
 from benchmarks.pictures import CACHE
 from benchmarks.random_weights import write_random_weights
 from index import open_hnsw_file, start_catalogue
-from index.catalogue.database import begin
-from index.catalogue.files import EXTRACTOR, FORMAT_VERSION, base_file, codes_file, columns_file
+from index.catalogue.database import Reading, begin
+from index.catalogue.files import EXTRACTOR, FORMAT_VERSION, base_file, codes_file, columns_file, hashes_file
 from index.catalogue.generation import Generation
-from index.catalogue.rows import ITEM, checksum_item, now
+from index.catalogue.hashes import write_hashes
+from index.catalogue.rows import ITEM, Signature, checksum_item, insert_signature, now
 from index.columns.file import write_columns
 from ingest import SourceSamples, find_sources
-from model import Limits, build_extractor
+from model import Limits, build_extractor, perceptual_hash
 from model.card import Wanted
 
 SAMPLES = CACHE / "samples"
@@ -45,6 +47,12 @@ def photos_to_send() -> Path:
             (partial / f"{place:02}.jpg").write_bytes(buffer.getvalue())
         partial.rename(folder)
     return folder
+
+
+def _signature(label: int) -> Signature:
+    """Return the signature of a picture that has no like."""
+    luma = np.random.default_rng(label).integers(0, 256, (32, 32), np.uint8)
+    return Signature(luma.tobytes(), perceptual_hash(luma).tobytes(), label.to_bytes(16, "big"), 1000, "JPEG")
 
 
 def catalogue_over(case: Case, model: str = MODEL, precision: Wanted = "auto") -> Path:
@@ -74,6 +82,8 @@ def catalogue_over(case: Case, model: str = MODEL, precision: Wanted = "auto") -
                 f"INSERT INTO items (id, {ITEM}, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (label, *facts, checksum_item(*facts)),
             )
+            insert_signature(connection, label, _signature(label))
+    write_hashes(writer.partial / hashes_file(base), Reading(connection), labels)
     last = int(labels.max())
     writer._made = Generation(1, base, case.count, last, 0, now(), EXTRACTOR, model, card.fingerprint, card.dim, {})
     writer.publish({})
