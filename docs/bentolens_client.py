@@ -24,9 +24,10 @@ from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
 import httpx
 
 Picture = bytes | str | Path  # its bytes, or where its file is
+Metadata = Mapping[str, dict[str, Any]]  # by key
 Answer = TypeVar("Answer")
 AGAIN = (429, 503)  # statuses after which the same request may be answered
-PLACES = {"results", "embeddings", "items", "exact"}  # one of these is in each answer
+PLACES = {"results", "embeddings", "items", "exact", "groups"}  # one of these is in each answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +41,16 @@ class Hit:
     group: dict[str, Any] | None = None
     folded: list[int] | None = None
     box: list[float] | None = None
+    match: float | None = None
 
 
 class Hits(list[Hit]):
-    """One query's hits; ``total``, ``facets`` and ``classify`` where they were asked for (docs/api.md)."""
+    """One query's hits; ``total``, ``facets``, ``classify`` and ``no_match`` where they were asked for (docs/api.md)."""
 
     total: int | None = None
     facets: list[dict[str, Any]] | None = None
     classify: list[dict[str, Any]] | None = None
+    no_match: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,8 @@ class Shape(TypedDict, total=False):
     facets: list[str | list[str]]
     classify: str | list[str]
     parts: Literal["items", "query"]
+    match: bool
+    min_match: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,23 +158,30 @@ class BentoLens:
     def search(self, pictures: Sequence[Picture], **shape: Unpack[Shape]) -> list[Hits | Refused]:
         """The pictures of the catalogue that look like each of these, nearest first; a bad one has its error in its place."""
         data = {name: v if isinstance(v, str) else json.dumps(v) for name, v in shape.items() if v is not None}
-        answer = self._send("/search", files=_files(pictures), data=data)
-        return _each(answer["results"], _hits)
+        return _each(self._send("/search", files=_files(pictures), data=data)["results"], _hits)
 
     def query(self, queries: Sequence[Query | Picture | int], **shape: Unpack[Shape]) -> list[Hits | Refused]:
         """The same for items (an int is an id), words, examples, pictures, and URLs, where the service fetches them."""
         given = {name: value for name, value in shape.items() if value is not None}
-        answer = self._send("/query", json={"queries": [_query(one) for one in queries], **given})
-        return _each(answer["results"], _hits)
+        return _each(self._send("/query", json={"queries": list(map(_query, queries)), **given})["results"], _hits)
 
     def explain(self, query: Example, item: int, *, detail: int = 1) -> dict[str, Any]:
         """Which parts of a query's picture and of an item's make their score (docs/api.md)."""
         return self._send("/explain", json={"query": _example(query), "id": item, "detail": detail})
 
+    def check(self, pictures: Sequence[Picture], *, min_match: float = 0.9) -> list[list[dict[str, Any]] | Refused]:
+        """The items that each picture is a copy of (id, key, kind, match), the best first; none where it is new."""
+        answer = self._send("/duplicates/check", files=_files(pictures), data={"min_match": str(min_match)})
+        return _each(answer["results"], lambda one: list(one["matches"]))
+
+    def duplicates(self, **asked: Any) -> dict[str, Any]:
+        """A page of groups of duplicates (docs/api.md)."""
+        return self._send("/duplicates", json=asked)
+
     def embed(self, pictures: Sequence[Picture]) -> list[list[float] | Refused]:
         """Each picture's embedding."""
-        answer = self._send("/embed", files=_files(pictures))
-        return [one if isinstance(one, list) else Refused(**one["error"]) for one in answer["embeddings"]]
+        found = self._send("/embed", files=_files(pictures))["embeddings"]
+        return [one if isinstance(one, list) else Refused(**one["error"]) for one in found]
 
     def items(
         self, *, ids: Sequence[int] | None = None, keys: Sequence[str] | None = None, thumbnails: bool = False
@@ -177,16 +189,14 @@ class BentoLens:
         """Items of the catalogue, by their ids or by their keys."""
         body = {"ids": ids, "keys": keys, "thumbnail": thumbnails}
         answer = self._send("/items/get", json={name: value for name, value in body.items() if value is not None})
-        return _each(answer["items"], _item)
+        return _each(answer["items"], lambda one: Item(**one | {"thumbnail": _decoded(one["thumbnail"])}))
 
-    def add(
-        self, pictures: Mapping[str, Picture], metadata: Mapping[str, dict[str, Any]] | None = None
-    ) -> list[Added | Refused]:
+    def add(self, pictures: Mapping[str, Picture], metadata: Metadata | None = None) -> list[Added | Refused]:
         """Add pictures by their keys, or replace those that are there; found by every query after this returns."""
         answer = self._add("/items/add", pictures, metadata)
         return _each(answer["items"], lambda one: Added(**one))
 
-    def add_later(self, pictures: Mapping[str, Picture], metadata: Mapping[str, dict[str, Any]] | None = None) -> str:
+    def add_later(self, pictures: Mapping[str, Picture], metadata: Metadata | None = None) -> str:
         """Have pictures added by a job, and return its id; it goes on whatever happens to the service."""
         return str(self._add("/items/add?wait=false", pictures, metadata)["job"])
 
@@ -198,21 +208,19 @@ class BentoLens:
 
     def remove(self, keys: Sequence[str]) -> list[int | Refused]:
         """Remove items by their keys; their ids, or why there is none."""
-        answer = self._send("/items/remove", json={"keys": list(keys)}, headers=_once())
+        answer = self._send("/items/remove", json={"keys": list(keys)}, once=True)
         return _each(answer["items"], lambda one: int(one["id"]))
 
     def update(self, metadata: Mapping[str, dict[str, Any]], *, replace: bool = False) -> list[int | Refused]:
         """Change the metadata of items by their keys: fields are set, and removed where they are None."""
         items = [{"key": key, "metadata": fields} for key, fields in metadata.items()]
-        answer = self._send("/items/update", json={"items": items, "replace": replace}, headers=_once())
+        answer = self._send("/items/update", json={"items": items, "replace": replace}, once=True)
         return _each(answer["items"], lambda one: int(one["id"]))
 
-    def _add(
-        self, route: str, pictures: Mapping[str, Picture], metadata: Mapping[str, dict[str, Any]] | None
-    ) -> dict[str, Any]:
+    def _add(self, route: str, pictures: Mapping[str, Picture], metadata: Metadata | None) -> dict[str, Any]:
         more = metadata or {}
         data = {"keys": json.dumps(list(pictures)), "metadata": json.dumps([more.get(key) for key in pictures])}
-        return self._send(route, files=_files(list(pictures.values())), data=data, headers=_once())
+        return self._send(route, files=_files(list(pictures.values())), data=data, once=True)
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -224,7 +232,9 @@ class BentoLens:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _send(self, route: str, **sent: Any) -> dict[str, Any]:
+    def _send(self, route: str, *, once: bool = False, **sent: Any) -> dict[str, Any]:
+        if once:  # sent again, when its answer was lost, it is not done again
+            sent["headers"] = {"Idempotency-Key": uuid.uuid4().hex}
         for turn in range(1, self._tries + 1):
             answer = self._http.post(route, **sent)
             if answer.status_code not in AGAIN or turn == self._tries:
@@ -249,13 +259,12 @@ def _json(answer: httpx.Response) -> dict[str, Any]:
     return {"error": {"code": "not_bentolens", "message": told, "hint": hint}}
 
 
-def _once() -> dict[str, str]:
-    """A request that may be sent again, when its answer was lost, without being done again."""
-    return {"Idempotency-Key": uuid.uuid4().hex}
-
-
 def _each(answers: Sequence[Any], make: Callable[[dict[str, Any]], Answer]) -> list[Answer | Refused]:
     return [Refused(**one["error"]) if "error" in one else make(one) for one in answers]
+
+
+def _decoded(text: str | None) -> bytes | None:
+    return base64.b64decode(text) if text else None
 
 
 def _read(picture: Picture) -> bytes:
@@ -287,9 +296,5 @@ def _example(one: Example) -> dict[str, Any]:
 def _hits(result: dict[str, Any]) -> Hits:
     hits = Hits(Hit(**hit) for hit in result["hits"])
     hits.total, hits.facets, hits.classify = (result.get(name) for name in ("total", "facets", "classify"))
+    hits.no_match = result.get("no_match")
     return hits
-
-
-def _item(one: dict[str, Any]) -> Item:
-    jpeg = one["thumbnail"]
-    return Item(**one | {"thumbnail": base64.b64decode(jpeg) if jpeg else None})

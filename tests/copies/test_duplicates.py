@@ -33,7 +33,9 @@ from index import CatalogueBusy, Entry, LiveWriter, hash_file, open_catalogue
 
 @pytest.fixture
 def folder(catalogue: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(catalogue, tmp_path / "copy", ignore=shutil.ignore_patterns("*-wal", "*-shm")))
+    return Path(
+        shutil.copytree(catalogue, tmp_path / "copy", ignore=shutil.ignore_patterns("*-wal", "*-shm", "duplicates*"))
+    )
 
 
 def picture(item_id: int, key: str = "", **facts: object) -> Picture:

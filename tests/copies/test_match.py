@@ -22,7 +22,9 @@ from tests.serving import ROOT
 
 @pytest.fixture
 def folder(catalogue: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(catalogue, tmp_path / "copy", ignore=shutil.ignore_patterns("*-wal", "*-shm")))
+    return Path(
+        shutil.copytree(catalogue, tmp_path / "copy", ignore=shutil.ignore_patterns("*-wal", "*-shm", "duplicates*"))
+    )
 
 
 def subject(extractor: Extractor, data: bytes) -> Subject:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageOps
 
+from docs.bentolens_client import BentoLens, Hits, Refused
 from tests.serving import Server
 
 
@@ -59,6 +60,16 @@ def test_hits_carry_their_match(server: Server, photos: list[Path]) -> None:
     assert found["hits"][0]["key"] == key_of(photos[1])
     assert found["hits"][0]["match"] > 0.9 > found["hits"][1]["match"]
     assert "no_match" not in found
+    with BentoLens(server.url) as lens:
+        (hits,) = lens.search([altered(photos[1])], match=True, k=2)
+        assert isinstance(hits, Hits)
+        assert hits[0].match == found["hits"][0]["match"]
+        assert not hits.no_match
+        copies = lens.check([altered(photos[1]), b"no picture"])
+        assert isinstance(copies[0], list)
+        assert copies[0][0]["kind"] == "altered_copy"
+        assert isinstance(copies[1], Refused)
+        assert lens.duplicates(limit=1)["items"] == 59
     only = server.search(altered(photos[1]), min_match=0.9).json()["results"][0]
     assert [hit["key"] for hit in only["hits"]] == [key_of(photos[1])]
     item = server.json("query", {"queries": [{"id": only["hits"][0]["id"]}], "match": True, "k": 2}).json()["results"][
@@ -105,12 +116,8 @@ def test_groups_are_found_in_the_background_and_paged(
     assert page["groups"][0]["keep"]["reason"].startswith("most pixels, ")
     assert server.json("duplicates", {"where": {"path": "b.jpg"}}).json()["total"] == 0
     wrong: list[dict[str, Any]] = [
-        {"limit": 0},
-        {"limit": 10**6},
-        {"kinds": []},
-        {"kinds": ["x"]},
-        {"alike": 0.1},
-        {"where": {"$x": 1}},
+        *({"limit": 0}, {"limit": 10**6}, {"kinds": []}, {"kinds": ["x"]}),
+        *({"alike": 0.1}, {"where": {"$x": 1}}),
     ]
     for body in wrong:
         assert server.json("duplicates", body).status_code in (400, 422)
