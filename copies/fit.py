@@ -28,7 +28,8 @@ from index import (
 )
 from model import Extractor, read_picture, sign, turned_hashes
 
-PICTURES = 100  # whose copies a model is fitted on
+PICTURES, SHARE = 100, 4  # whose copies a model is fitted on: so many, but no more than every fourth,
+LEAST_PICTURES = 15  # but so many in any case
 FEWEST = 30  # items that it takes: of fewer there is nothing to learn
 LOOKED_AT = 3  # nearest items of a copy, and as many nearest by hash
 DOUBTFUL = 0.5  # what matches a picture so well, by what is known before, may be a copy of it
@@ -43,7 +44,7 @@ def fit_match_model(
     catalogue: Catalogue,
     extractor: Extractor,
     *,
-    pictures: int = PICTURES,
+    pictures: int | None = None,
     among: Sequence[int] | None = None,
     prior: MatchModel | None = BUILT_IN,
     progress: Progress = lambda *_: None,
@@ -59,7 +60,8 @@ def fit_match_model(
     ids = item_ids(snapshot)
     if len(ids) < FEWEST:
         return BUILT_IN
-    chosen = np.sort(np.random.default_rng(0).permutation(ids if among is None else among)[:pictures]).tolist()
+    count = pictures or min(PICTURES, max(LEAST_PICTURES, len(ids) // SHARE))
+    chosen = np.sort(np.random.default_rng(0).permutation(ids if among is None else among)[:count]).tolist()
     rows: list[Features] = []
     targets: list[NDArray[np.bool_]] = []
     total = len(chosen) * len(ALTERATIONS)
