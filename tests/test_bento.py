@@ -45,7 +45,7 @@ def test_the_bento_holds_what_serving_needs_and_no_more(home: Path) -> None:
         "demo/page.py",
     } <= sources
     assert {name.partition("/")[0] for name in sources if "/" in name} == {
-        *("model", "index", "ingest", "demo", "search", "server", "commands")
+        *("model", "index", "ingest", "demo", "search", "server", "commands", "copies")
     }
     assert "cli.py" in sources
     assert "model/export.py" not in sources
