@@ -1,9 +1,9 @@
 """Duplicates against imagededup, in one run: python -m benchmarks.dedup_peers [--quick]
 
 A folder of pictures of ``benchmarks.copies`` and altered copies of them, four each, by turns of the 14 alterations.
-Each method finds pairs: BentoLens by ``build`` and ``duplicates``, imagededup by PHash and by CNN at its default thresholds. The CNN is
-EfficientNet-Lite0, as here, since its own weights come from a hub. Right is a pair of one original. Pictures/s is from files
-to pairs, the start of the process and the export of the network apart.
+Each method finds pairs: BentoLens by ``build`` and ``duplicates``, imagededup by PHash and by CNN at its default thresholds.
+The CNN is EfficientNet-Lite0, as here, since its own weights come from a hub. Right is a pair of one original. Pictures/s is
+from files to pairs, the start of the process and the export of the network apart.
 """
 
 from __future__ import annotations

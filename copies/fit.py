@@ -101,7 +101,8 @@ def refit_match_model(
         if not has_drifted(snapshot, match_model_of(catalogue)):
             return None
         model = fit_match_model(catalogue, open_extractor(catalogue.extractor_folder), progress=progress)
-        write_match_model(folder, snapshot.generation.generation, model.to_json())
+    # The last to close a database moves its log into it, which a reader cannot.
+    write_match_model(folder, snapshot.generation.generation, model.to_json())
     return model
 
 

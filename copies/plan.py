@@ -97,6 +97,7 @@ def apply_plan(path: Path, action: Action, to: Path) -> Iterator[tuple[Step, str
     done = {one.file: one for one in _read_journal(journal) if Path(one.held).exists()}
     root = _common_folder(steps)
     with journal.open("a", encoding="utf-8") as file:
+        file.write("\n")  # a line that was cut off ends here
         for step in steps:
             if step.file in done:
                 if done[step.file].linked and not Path(step.file).exists():  # it was broken off just there

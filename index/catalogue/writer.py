@@ -107,12 +107,12 @@ class CatalogueWriter:
     def _take_over(self, old: Base, database: sqlite3.Connection, files: dict[str, tuple[int, int]]) -> Iterator[str]:
         rows = database.execute(
             "SELECT id, key, sha256, metadata, added_at, source_size, source_mtime_ns, source, jpeg, "
-            f"{SIGNATURE} FROM items JOIN thumbnails USING (id) JOIN signatures USING (id) ORDER BY id"
+            f"{SIGNATURE} FROM items JOIN thumbnails USING (id) LEFT JOIN signatures USING (id) ORDER BY id"
         )
         for item_id, key, sha256, metadata, added_at, size, mtime, source, thumbnail, *facts in rows:
             if files.get(key) == (size, mtime):
                 vector, regions = stored_vectors(database, old, item_id)
-                signature = Signature(*facts)
+                signature = None if facts[0] is None else Signature(*facts)
                 entry = Entry(key, vector, {}, sha256, thumbnail, size, mtime, source, None, regions, signature)
                 insert_entry(self._connection, entry, metadata, added_at)
                 if (original := original_file(self.folder, sha256)).is_file():

@@ -162,7 +162,7 @@ def _bounded(model: type[BaseModel], settings: Settings, schemas: dict[str, Any]
                 if kind.get("type") == "array":
                     kind.setdefault("maxItems", settings.max_images)
                 if name in BOUNDED and kind.get("type") == "integer":
-                    kind["maximum"] = settings.max_k
+                    kind.setdefault("maximum", settings.max_k)
     return schema
 
 

@@ -206,4 +206,7 @@ def test_serve_serves_and_a_taken_port_is_one_clear_line(catalogue: Path, photos
 def test_the_commands_are_the_contracts() -> None:
     assert isinstance(cli, click.Group)
     changing = {"add", "remove", "update", "compact", "rollback", "migrate", "backup", "restore"}
-    assert set(cli.commands) == {"build", "search", "compare-images", "info", "pack", "serve", "verify"} | changing
+    assert (
+        set(cli.commands)
+        == {"build", "search", "compare-images", "duplicates", "info", "pack", "serve", "verify"} | changing
+    )

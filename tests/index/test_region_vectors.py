@@ -135,7 +135,7 @@ def test_no_change_loses_a_box(folder: Path, opened: Catalogue, writer: LiveWrit
     with closing(open_catalogue(folder)) as rebuilt:
         check(rebuilt, [*there, more])
     assert sorted(path.name for path in folder.glob("base-*")) == [
-        *("base-000001.codes", "base-000001.columns", "base-000001.hnsw"),
+        *("base-000001.codes", "base-000001.columns", "base-000001.hashes", "base-000001.hnsw"),
         *("base-000001.regions.codes", "base-000001.regions.hnsw"),
     ]
 

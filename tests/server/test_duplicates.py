@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import shutil
 import time
-from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from docs.bentolens_client import BentoLens, Hits, Refused
-from tests.serving import Server
+from tests.serving import Server, serving
 
 
 def altered(photo: Path) -> bytes:
@@ -95,23 +94,25 @@ def test_what_has_no_copies_is_refused(server: Server, body: dict[str, Any], sta
     assert "match" in answer.json()["error"]["message"]
 
 
-def test_groups_are_found_in_the_background_and_paged(
-    serve: Callable[..., Server], catalogue: Path, photos: list[Path], tmp_path: Path
-) -> None:
+def test_groups_are_found_in_the_background_and_paged(catalogue: Path, photos: list[Path], tmp_path: Path) -> None:
     folder = shutil.copytree(
         catalogue, tmp_path / "copy", ignore=shutil.ignore_patterns("*-wal", "*-shm", "duplicates*")
     )
-    server = serve(folder, LENS_WRITABLE="1")
+    with serving(folder, tmp_path / "log", LENS_WRITABLE="1", LENS_DEMO="0") as server:
+        check_groups(server, photos)
+
+
+def check_groups(server: Server, photos: list[Path]) -> None:
     files = [("images", photos[0].read_bytes()), ("images", altered(photos[1])), ("images", altered(photos[2]))]
     assert server.post("items/add", files, {"keys": '["a.jpg", "b.jpg", "c.jpg"]'}).json()["added"] == 3
     until = time.monotonic() + 60
-    while not (found := server.json("duplicates", {}).json())["complete"]:
+    while not (found := server.json("duplicates", {"min_match": 0.98}).json())["complete"]:
         assert time.monotonic() < until, found
         time.sleep(0.5)
     assert (found["total"], found["compared"], found["items"]) == (3, 62, 62)
     kinds = {one["key"]: one["kind"] for group in found["groups"] for one in group["duplicates"]}
     assert kinds["b.jpg"] == kinds["c.jpg"] == "altered_copy"
-    page = server.json("duplicates", {"kinds": ["altered_copy"], "limit": 1, "offset": 1}).json()
+    page = server.json("duplicates", {"kinds": ["altered_copy"], "min_match": 0.98, "limit": 1, "offset": 1}).json()
     assert (len(page["groups"]), page["total"]) == (1, 2)
     assert page["groups"][0]["keep"]["reason"].startswith("most pixels, ")
     assert server.json("duplicates", {"where": {"path": "b.jpg"}}).json()["total"] == 0
