@@ -134,13 +134,16 @@ def _relations(by_id: dict[int, Picture], pairs: Pairs, wanted: Wanted) -> dict[
 
 
 def _kind(one: Picture, other: Picture, cosine: float, match: float, wanted: Wanted) -> Kind | None:
-    """Return the surest kind of duplicate that two pictures are, of those wanted."""
-    is_kind = {
+    """Return the surest kind of duplicate that two pictures are, if it is wanted."""
+    is_kind: dict[Kind, bool] = {
+        "identical": one.sha256 == other.sha256,
+        "same_pixels": bool(one.pixels) and one.pixels == other.pixels,
         "altered_copy": match >= wanted.match,
         "same_moment": cosine >= ALIKE_FLOOR and _seconds_between(one, other) <= wanted.within,
         "alike": cosine >= wanted.alike,
     }
-    return next((kind for kind in KINDS if kind in wanted.kinds and is_kind.get(kind)), None)
+    surest = next((kind for kind in KINDS if is_kind[kind]), None)
+    return surest if surest in wanted.kinds else None
 
 
 def _seconds_between(one: Picture, other: Picture) -> float:

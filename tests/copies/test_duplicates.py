@@ -71,7 +71,7 @@ def test_each_kind_is_told_apart_and_can_be_asked_for() -> None:
     assert shapes(group_duplicates(some, found, Wanted(("identical",)))) == [(1, [(2, "identical")])]
     assert shapes(group_duplicates(some, found, Wanted(("same_moment",)))) == [(5, [(6, "same_moment")])]
     assert not group_duplicates(some, found, Wanted(("same_moment",), within=2))
-    assert shapes(group_duplicates(some, found, Wanted(("alike",)))) == [(1, [(4, "alike")]), (6, [(7, "alike")])]
+    assert shapes(group_duplicates(some, found, Wanted(("alike",)))) == [(6, [(7, "alike")])]
     assert not group_duplicates(some, found, Wanted(("altered_copy",), match=0.96))
     every = group_duplicates(some, found, Wanted(KINDS))
     assert [group.kind for group in every] == ["altered_copy", "same_moment"]
@@ -137,7 +137,8 @@ def test_pictures_are_compared_once_and_later_ones_with_all(folder: Path, photos
         assert compared == [59, 60]
         (group,) = finder.groups(SURE_COPIES)
         assert {group.keep.id, group.members[0].picture.id} == {7, added.id}
-        assert finder.groups(Wanted(("alike",)))  # the pair was kept, with its cosine
+        assert finder.groups(Wanted(("identical",))) == [group]
+        assert finder.groups(Wanted(("alike",), alike=0.99)) == []  # it is surer than that
         with closing(LiveWriter(folder)) as writer:
             writer.remove([added.id])
         finder.update()
