@@ -13,7 +13,7 @@ from index import Selection, SignatureTable, Snapshot, correlations, hash_distan
 from model import SIGNATURE_SIDE, turned_hashes
 
 NEAREST = 16  # items that are looked at for being copies, those of the nearest embeddings,
-NEAR_HASHES = 16  # and those of the nearest hashes
+NEAR_HASHES = 6  # and those of the nearest hashes
 MOST_LOOKS = 64  # signatures that are compared with one picture's,
 FIRST_LOOKS, LIKELY = (
     4,

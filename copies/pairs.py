@@ -16,16 +16,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from copies.finder import CopyFinder, Subject, as_luma
+from copies.finder import Comparisons, CopyFinder, Subject, as_luma
 from copies.fit import item_ids
 from copies.match import MatchModel, match_model_of
-from index import Catalogue, CatalogueBusy, DamagedIndex, DiskFull, unit_rows
+from index import Catalogue, CatalogueBusy, DamagedIndex, DiskFull
 
 PAIRS = "duplicates.sqlite"
 VERSION = 1
 CHUNK = 512  # items that are compared in one transaction
-NEAREST, DEEPEST = 16, 1024  # others that each is compared with; more, where all of these are alike
-ALIKE_FLOOR = 0.8  # the cosine from which pairs are kept that are no copies
+NEAREST = 16  # others that each is compared with, by embedding; more where MOSTLY of these may be copies
+GROWTH, MOSTLY = 4, 0.75
+DEEPER = (64, 256, 1024)
+ALIKE_FLOOR = 0.8  # the cosine from which pairs of the nearest are kept that are no copies
 KEPT_MATCH = 0.3  # and the match from which pairs are, whatever their cosine
 HASHED = 50_000  # items: in larger catalogues pairs are looked for by embedding alone
 SCHEMA = """
@@ -169,32 +171,29 @@ def _compare(
     some = ids.tolist()
     vectors = finder.snapshot.vectors(some)
     signed = catalogue.signatures.get(some)
-    for item_id, vector, near in zip(some, vectors, _nearest(finder, vectors), strict=True):
+    nearest = finder.snapshot.search(vectors, NEAREST + 1)
+    for item_id, vector, near in zip(some, vectors, nearest, strict=True):
         luma = as_luma(signed[item_id].luma) if item_id in signed else None
         subject = Subject(vector, luma)
-        others = dict.fromkeys(near.tolist())
-        if by_hash and luma is not None:
-            others |= dict.fromkeys(finder.near_by_hash(subject))
-        others.pop(item_id, None)
-        found = finder.compare(subject, list(others))
-        kept = (found.cosines >= ALIKE_FLOOR) | (found.matches >= KEPT_MATCH)
-        for place in np.flatnonzero(kept).tolist():
-            pair = sorted((item_id, list(others)[place]))
-            yield *pair, float(found.cosines[place]), int(found.distances[place]), float(found.fits[place])
-
-
-def _nearest(finder: CopyFinder, vectors: NDArray[np.float32]) -> list[NDArray[np.int64]]:
-    """Return for each vector the ids of its nearest items: more than NEAREST, where the last of these is alike."""
-    found = [one.labels for one in finder.snapshot.search(vectors, NEAREST + 1)]
-    count = NEAREST + 1
-    last = unit_rows(finder.snapshot.vectors([one[-1] for one in found]))
-    cosines = np.einsum("ij,ij->i", unit_rows(vectors), last)
-    open_ended = [at for at, one in enumerate(found) if len(one) == count and cosines[at] >= ALIKE_FLOOR]
-    for at in open_ended:
-        for deeper in (64, 256, DEEPEST):
-            (more,) = finder.snapshot.search(vectors[at : at + 1], deeper)
-            found[at] = more.labels
-            (farthest,) = unit_rows(finder.snapshot.vectors([int(more.labels[-1])]))
-            if len(more.labels) < deeper or float(farthest @ unit_rows(vectors[at : at + 1])[0]) < ALIKE_FLOOR:
+        others = [one for one in near.labels.tolist() if one != item_id]
+        found = finder.compare(subject, others)
+        for deeper in DEEPER:
+            if (
+                np.count_nonzero(found.matches >= KEPT_MATCH) < MOSTLY * len(others)
+                or len(others) + 1 < deeper // GROWTH
+            ):
                 break
-    return found
+            (near,) = finder.snapshot.search(vector[None], deeper)
+            others = [one for one in near.labels.tolist() if one != item_id]
+            found = finder.compare(subject, others)
+        yield from _kept(item_id, others, found)
+        if by_hash and luma is not None:
+            more = [one for one in finder.near_by_hash(subject) if one != item_id and one not in others]
+            yield from _kept(item_id, more, finder.compare(subject, more))
+
+
+def _kept(item_id: int, others: list[int], found: Comparisons) -> Iterator[tuple[int, int, float, int, float]]:
+    """Yield an item's pairs with those others that are alike or may be copies."""
+    for place in np.flatnonzero((found.cosines >= ALIKE_FLOOR) | (found.matches >= KEPT_MATCH)).tolist():
+        first, second = sorted((item_id, others[place]))
+        yield first, second, float(found.cosines[place]), int(found.distances[place]), float(found.fits[place])

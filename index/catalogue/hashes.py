@@ -20,7 +20,7 @@ from index.mapped_file import forget_pages, map_file
 WORDS = 4
 HASH_BYTES = 8 * WORDS
 FARTHEST = 80  # bits: what differs in more is no copy by its hash; unrelated pictures differ in 128, give or take 10
-FARTHEST_FIRST = 22  # of the first word, where 20 are to be expected of the farthest
+FARTHEST_FIRST = 20  # of the first word, as are to be expected of the farthest; of unrelated ones 2 % are so near
 BLOCK = 32_768  # rows that are compared at a time, so that they stay in the processor's cache
 Words = NDArray[np.uint64]
 
