@@ -15,10 +15,8 @@ from model import SIGNATURE_SIDE, turned_hashes
 NEAREST = 16  # items that are looked at for being copies, those of the nearest embeddings,
 NEAR_HASHES = 6  # and those of the nearest hashes
 MOST_LOOKS = 64  # signatures that are compared with one picture's,
-FIRST_LOOKS, LIKELY = (
-    4,
-    0.5,
-)  # no more than those of so many at first, and of the others only where one is likely a copy
+FIRST_LOOKS = 4  # no more than those of so many at first, and of the others only where one is likely a copy
+LIKELY = 0.5  # a match from which it is
 UNRELATED_FROM = 96  # bits: a hash that is nearer is looked at first, too
 EQUAL_COSINE, EQUAL_BITS = 0.995, 4  # what is closer, by both, fits without a look
 Luma = NDArray[np.uint8]

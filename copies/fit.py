@@ -65,12 +65,12 @@ def fit_match_model(
     rows: list[Features] = []
     targets: list[NDArray[np.bool_]] = []
     total = len(chosen) * len(ALTERATIONS)
+    finder = None if prior is None else CopyFinder(snapshot, catalogue.signatures, prior)
     progress("match", 0, total)
     with ThreadPoolExecutor() as pool:
         for done, item_id in enumerate(chosen, 1):
             thumbnail = catalogue.thumbnail(item_id)
             if thumbnail is not None:
-                finder = None if prior is None else CopyFinder(snapshot, catalogue.signatures, prior)
                 found = list(_learn(catalogue, snapshot, extractor, item_id, thumbnail, finder, pool))
                 rows += [one for one, _ in found]
                 targets += [is_copy for _, is_copy in found]

@@ -85,7 +85,7 @@ class Finder:
             total=total if wanted.is_paged else None,
             facets=count_facets_of([hit.item.metadata for hit in hits], paths) if paths else None,
             classify=shaping.vote(hits, wanted.classify) if wanted.classify else None,
-            no_match=wanted.wants_match and not any((hit.match or 0) >= (wanted.min_match or LIKELY) for hit in hits),
+            no_match=_lacks_copies(hits, total, wanted),
         )
 
     def _fold(self, query: Query, wanted: Shaping) -> list[Candidate]:
@@ -241,6 +241,13 @@ class Finder:
 
 def _subject(query: Query) -> Subject:
     return Subject(query.vectors[0], query.luma)
+
+
+def _lacks_copies(hits: Sequence[FoundHit], total: int, wanted: Shaping) -> bool:
+    """Return whether copies were asked for and there are none: on no page, where only copies are hits."""
+    if wanted.min_match is not None:
+        return not total
+    return wanted.match and not any((hit.match or 0) >= LIKELY for hit in hits)
 
 
 def _enough(wanted: Shaping) -> int:

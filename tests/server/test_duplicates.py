@@ -71,6 +71,8 @@ def test_hits_carry_their_match(server: Server, photos: list[Path]) -> None:
         assert lens.duplicates(limit=1)["items"] == 59
     only = server.search(altered(photos[1]), min_match=0.9).json()["results"][0]
     assert [hit["key"] for hit in only["hits"]] == [key_of(photos[1])]
+    beyond = server.search(altered(photos[1]), min_match=0.9, offset=1, limit=1).json()["results"][0]
+    assert (beyond["hits"], beyond["total"], "no_match" in beyond) == ([], 1, False)  # there is one, on the page before
     item = server.json("query", {"queries": [{"id": only["hits"][0]["id"]}], "match": True, "k": 2}).json()["results"][
         0
     ]
