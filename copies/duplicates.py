@@ -37,7 +37,7 @@ class DuplicateFinder:
 
         Raises InvalidFilter, DamagedIndex.
         """
-        pairs = self._store.read(match_model_of(self._catalogue))
+        pairs = self._store.read(match_model_of(self._catalogue), *wanted.least())
         ids = np.unique(np.concatenate([pairs.first, pairs.second, self._catalogue.signatures.equal_ids()]))
         if where is not None:
             ids = np.intersect1d(ids, np.array(self._catalogue.allow(where).ids(), np.int64))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ LIKELY = 0.5  # a match from which it is
 UNRELATED_FROM = 96  # bits: a hash that is nearer is looked at first, too
 EQUAL_COSINE, EQUAL_BITS = 0.995, 4  # what is closer, by both, fits without a look
 Luma = NDArray[np.uint8]
+NO_LUMA: Luma = np.zeros((SIGNATURE_SIDE, SIGNATURE_SIDE), np.uint8)
 
 
 class Subject(NamedTuple):
@@ -37,7 +38,7 @@ class Match(NamedTuple):
 
 
 class Comparisons(NamedTuple):
-    """What a picture has in common with items, each [n]: distances are those of hashes, in bits, fits those of signatures."""
+    """What pictures have in common with items, each [n]: distances are those of hashes, in bits, fits those of signatures."""
 
     cosines: NDArray[np.float64]
     distances: NDArray[np.int64]
@@ -92,45 +93,50 @@ class CopyFinder:
 
     def matches(self, subject: Subject, ids: Sequence[int]) -> NDArray[np.float64]:
         """Return the match of items that the snapshot has, float64 [n], to four digits."""
-        return self.compare(subject, ids).matches
+        return self.compare([subject], np.zeros(len(ids), np.int64), np.array(ids, np.int64)).matches
 
-    def compare(self, subject: Subject, ids: Sequence[int]) -> Comparisons:
-        """Compare a picture with items that the snapshot has."""
-        if not ids:
-            nothing = np.empty(0)
-            return Comparisons(nothing, np.empty(0, np.int64), nothing, nothing)
-        cosines = unit_rows(self.snapshot.vectors(ids)) @ unit_rows(subject.vector[None])[0]
+    def compare(self, subjects: Sequence[Subject], of: NDArray[np.int64], ids: NDArray[np.int64]) -> Comparisons:
+        """Compare pictures with items that the snapshot has: pairs of ``subjects[of[n]]`` and ``ids[n]``."""
+        vectors = unit_rows(np.stack([one.vector for one in subjects]))
+        cosines = (unit_rows(self.snapshot.vectors(ids)) * vectors[of]).sum(axis=1).astype(np.float64)
         distances, fits = np.full(len(ids), int(UNRELATED)), np.full(len(ids), NO_FIT)
-        if subject.luma is not None:
-            distances = hash_distances(hashes_of(self.snapshot, ids), turned_hashes(subject.luma))
-            self._compare(subject.luma, ids, cosines, distances, fits)
+        signed = np.array([one.luma is not None for one in subjects])[of]
+        lumas = np.stack([NO_LUMA if one.luma is None else one.luma for one in subjects])
+        distances[signed] = hash_distances(hashes_of(self.snapshot, ids[signed]), turned_hashes(lumas)[of[signed]])
+        equal = signed & (cosines >= EQUAL_COSINE) & (distances <= EQUAL_BITS)
+        fits[equal] = 1
+        worth = signed & ~equal & self._model.worth_a_look(cosines, distances)
+        worth &= _places(of, ~worth, distances, -cosines) < MOST_LOOKS
+        first = worth & ((distances < UNRELATED_FROM) | (_places(of, -cosines) < FIRST_LOOKS))
+        self._look(lumas, of, ids, np.flatnonzero(first), fits)
+        likely = self._model.probabilities(cosines, distances, fits) >= LIKELY
+        self._look(lumas, of, ids, np.flatnonzero(worth & ~first & np.isin(of, of[likely])), fits)
         matches = np.round(self._model.probabilities(cosines, distances, fits), 4)
-        return Comparisons(cosines.astype(np.float64), distances, fits, matches)
+        return Comparisons(cosines, distances, fits, matches)
 
-    def _compare(
+    def _look(
         self,
-        luma: Luma,
-        ids: Sequence[int],
-        cosines: NDArray[np.float32],
-        distances: NDArray[np.int64],
+        lumas: Luma,
+        of: NDArray[np.int64],
+        ids: NDArray[np.int64],
+        pairs: NDArray[np.int64],
         fits: NDArray[np.float64],
     ) -> None:
-        """Fill in how well signatures fit: those of the likeliest, and of all that may be copies where one is."""
-        equal = (cosines >= EQUAL_COSINE) & (distances <= EQUAL_BITS)
-        fits[equal] = 1
-        worth = np.flatnonzero(~equal & self._model.worth_a_look(cosines, distances))
-        worth = worth[np.lexsort((-cosines[worth], distances[worth]))][:MOST_LOOKS]
-        first = (distances[worth] < UNRELATED_FROM) | np.isin(worth, np.argsort(-cosines)[:FIRST_LOOKS])
-        self._look(luma, ids, worth[first], fits)
-        likely = self._model.probabilities(cosines, distances, fits)
-        if (likely >= LIKELY).any():
-            self._look(luma, ids, worth[~first], fits)
+        """Fill in how well the signatures of some pairs fit."""
+        stored = self._signatures.get(np.unique(ids[pairs]).tolist())
+        there = np.array([pair for pair in pairs.tolist() if int(ids[pair]) in stored], np.int64)
+        if len(there):
+            others = np.stack([as_luma(stored[one].luma) for one in ids[there].tolist()])
+            fits[there] = correlations(lumas[of[there]], others)
 
-    def _look(self, luma: Luma, ids: Sequence[int], places: NDArray[np.int64], found: NDArray[np.float64]) -> None:
-        stored = self._signatures.get([ids[place] for place in places])
-        there = [place for place in places if ids[place] in stored]
-        if there:
-            found[there] = correlations(luma, np.stack([as_luma(stored[ids[place]].luma) for place in there]))
+
+def _places(of: NDArray[np.int64], *keys: NDArray[Any]) -> NDArray[np.int64]:
+    """Return which place each pair has among those of its subject, by keys, the first of these first: int64 [n]."""
+    order = np.lexsort((*keys[::-1], of))
+    sizes = np.bincount(of)
+    found = np.empty(len(of), np.int64)
+    found[order] = np.arange(len(of)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return found
 
 
 def as_luma(stored: bytes) -> Luma:

@@ -7,14 +7,16 @@ its duplicate; the best of the others leads the next.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, get_args
 
+from copies.compare import ALIKE_FLOOR
 from copies.keep import PathRules, Picture, rank, reason_to_keep, rules
-from copies.pairs import ALIKE_FLOOR, Pairs
+from copies.pairs import Pairs
 
 Kind = Literal["identical", "same_pixels", "altered_copy", "same_moment", "alike"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -37,6 +39,11 @@ class Wanted:
     within: float = MOMENT_SECONDS
     alike: float = ALIKE
     paths: PathRules = field(default_factory=PathRules)
+
+    def least(self) -> tuple[float, float]:
+        """Return the match from which a pair may be wanted, and the cosine from which it may, whatever its match."""
+        alike = [floor for kind, floor in (("same_moment", ALIKE_FLOOR), ("alike", self.alike)) if kind in self.kinds]
+        return self.match, min(alike, default=math.inf)
 
 
 @dataclass(frozen=True, slots=True)

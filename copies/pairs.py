@@ -7,8 +7,11 @@ compared with it. What a pair has in common is kept, and not its match, so that 
 from __future__ import annotations
 
 import fcntl
+import itertools
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -16,26 +19,27 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from copies.finder import Comparisons, CopyFinder, Subject, as_luma
+from copies.compare import PART, PairComparer
 from copies.fit import item_ids
-from copies.match import MatchModel, match_model_of
+from copies.match import MatchModel
 from index import Catalogue, CatalogueBusy, DamagedIndex, DiskFull
 
 PAIRS = "duplicates.sqlite"
 VERSION = 1
-CHUNK = 512  # items that are compared in one transaction
-NEAREST = 16  # others that each is compared with, by embedding; more where MOSTLY of these may be copies
-GROWTH, MOSTLY = 4, 0.75
-DEEPER = (64, 256, 1024)
-ALIKE_FLOOR = 0.8  # the cosine from which pairs of the nearest are kept that are no copies
-KEPT_MATCH = 0.3  # and the match from which pairs are, whatever their cosine
-HASHED = 50_000  # items: in larger catalogues pairs are looked for by embedding alone
+READ = 100_000  # pairs that are read at a time
+CHUNK = 512  # items that are compared in one transaction, in parts that threads take
+HASHED = 200_000  # items: in larger catalogues pairs are looked for by embedding alone
 SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE pairs (
     first INTEGER NOT NULL, second INTEGER NOT NULL, cosine REAL NOT NULL, distance INTEGER NOT NULL, fit REAL NOT NULL,
     PRIMARY KEY (first, second)
 ) WITHOUT ROWID
+"""
+# A pair is seen from either side, of which one may have found more to look at.
+KEEP = """
+INSERT INTO pairs VALUES (?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET distance = min(distance, excluded.distance), fit = max(fit, excluded.fit)
 """
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
@@ -77,30 +81,34 @@ class PairStore:
 
         ``progress``: "compare" (items). Raises CatalogueBusy while another process does it, DamagedIndex, DiskFull.
         """
-        with self._lock():
+        with self._lock(), ThreadPoolExecutor(os.cpu_count()) as pool:
             snapshot = self._catalogue.snapshot()
-            finder = CopyFinder(snapshot, self._catalogue.signatures, match_model_of(self._catalogue))
             ids = item_ids(snapshot)
+            comparer = PairComparer(self._catalogue, snapshot, by_hash=len(ids) <= HASHED)
             start = int(np.searchsorted(ids, self._through(), side="right"))
             progress("compare", start, len(ids))
             for at in range(start, len(ids), CHUNK):
                 part = ids[at : at + CHUNK]
-                rows = list(_compare(finder, self._catalogue, part, by_hash=len(ids) <= HASHED))
+                rows = [*pool.map(comparer.rows, np.array_split(part, -(-len(part) // PART)))]
                 with _writing(self._connection):
-                    self._connection.executemany("INSERT OR REPLACE INTO pairs VALUES (?, ?, ?, ?, ?)", rows)
+                    self._connection.executemany(KEEP, itertools.chain.from_iterable(rows))
                     self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('through', ?)", (int(part[-1]),))
                 progress("compare", at + len(part), len(ids))
             self._forget_removed(ids)
 
-    def read(self, model: MatchModel) -> Pairs:
-        """Return the pairs of items that are there, with their match by a model."""
-        found = self._connection.execute("SELECT first, second, cosine, distance, fit FROM pairs").fetchall()
-        rows = np.array(found, np.float64).reshape(-1, 5)
-        first, second = rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64)
+    def read(self, model: MatchModel, match: float = 0.0, cosine: float = 1.0) -> Pairs:
+        """Return the pairs of items that are there: those that match at least so well by a model, or are so much alike."""
         ids = item_ids(self._catalogue.snapshot())
-        there = np.isin(first, ids) & np.isin(second, ids)
-        match = model.probabilities(rows[:, 2], rows[:, 3].astype(np.int64), rows[:, 4])
-        return Pairs(first[there], second[there], rows[there, 2], np.round(match[there], 4))
+        found = self._connection.execute("SELECT first, second, cosine, distance, fit FROM pairs")
+        parts = [Pairs(*(np.empty(0, kind) for kind in (np.int64, np.int64, float, float)))]
+        while rows := found.fetchmany(READ):  # of which most may be neither
+            first, second = (np.array([row[at] for row in rows], np.int64) for at in (0, 1))
+            cosines, distances, fits = np.array([row[2:] for row in rows]).T
+            matches = np.round(model.probabilities(cosines, distances.astype(np.int64), fits), 4)
+            kept = (matches >= match) | (cosines >= cosine)
+            kept[kept] = _among(ids, first[kept]) & _among(ids, second[kept])
+            parts.append(Pairs(first[kept], second[kept], cosines[kept], matches[kept]))
+        return Pairs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     def close(self) -> None:
         """Let go of the database."""
@@ -111,9 +119,8 @@ class PairStore:
         return int(row[0]) if row else 0
 
     def _forget_removed(self, ids: NDArray[np.int64]) -> None:
-        known = np.array(
-            self._connection.execute("SELECT first FROM pairs UNION SELECT second FROM pairs").fetchall(), np.int64
-        ).reshape(-1)
+        paired = self._connection.execute("SELECT first FROM pairs UNION SELECT second FROM pairs")
+        known = np.fromiter((one for (one,) in paired), np.int64)
         gone = [(int(one), int(one)) for one in np.setdiff1d(known, ids)]
         if gone:
             with _writing(self._connection):
@@ -127,6 +134,11 @@ class PairStore:
             except OSError:
                 raise CatalogueBusy(f"another process is comparing the pictures of {self._catalogue.folder}") from None
             yield
+
+
+def _among(ids: NDArray[np.int64], some: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which of some ids are among others, which ascend, bool [n]."""
+    return np.asarray(ids[np.minimum(np.searchsorted(ids, some), len(ids) - 1)] == some) if len(ids) else some < 0
 
 
 @contextmanager
@@ -162,38 +174,3 @@ def _open(path: Path, catalogue: Catalogue) -> sqlite3.Connection:
         for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
             path.with_name(name).unlink(missing_ok=True)
     raise DamagedIndex(f"{path} cannot be made; remove it")
-
-
-def _compare(
-    finder: CopyFinder, catalogue: Catalogue, ids: NDArray[np.int64], *, by_hash: bool
-) -> Iterator[tuple[int, int, float, int, float]]:
-    """Yield what the pairs of some items and others have in common, where they are alike or may be copies."""
-    some = ids.tolist()
-    vectors = finder.snapshot.vectors(some)
-    signed = catalogue.signatures.get(some)
-    nearest = finder.snapshot.search(vectors, NEAREST + 1)
-    for item_id, vector, near in zip(some, vectors, nearest, strict=True):
-        luma = as_luma(signed[item_id].luma) if item_id in signed else None
-        subject = Subject(vector, luma)
-        others = [one for one in near.labels.tolist() if one != item_id]
-        found = finder.compare(subject, others)
-        for deeper in DEEPER:
-            if (
-                np.count_nonzero(found.matches >= KEPT_MATCH) < MOSTLY * len(others)
-                or len(others) + 1 < deeper // GROWTH
-            ):
-                break
-            (near,) = finder.snapshot.search(vector[None], deeper)
-            others = [one for one in near.labels.tolist() if one != item_id]
-            found = finder.compare(subject, others)
-        yield from _kept(item_id, others, found)
-        if by_hash and luma is not None:
-            more = [one for one in finder.near_by_hash(subject) if one != item_id and one not in others]
-            yield from _kept(item_id, more, finder.compare(subject, more))
-
-
-def _kept(item_id: int, others: list[int], found: Comparisons) -> Iterator[tuple[int, int, float, int, float]]:
-    """Yield an item's pairs with those others that are alike or may be copies."""
-    for place in np.flatnonzero((found.cosines >= ALIKE_FLOOR) | (found.matches >= KEPT_MATCH)).tolist():
-        first, second = sorted((item_id, others[place]))
-        yield first, second, float(found.cosines[place]), int(found.distances[place]), float(found.fits[place])

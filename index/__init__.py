@@ -5,7 +5,6 @@ from index.catalogue.backup import backup_catalogue, restore_catalogue
 from index.catalogue.facets import Facet, count_facets, count_facets_of, count_values
 from index.catalogue.files import check_place, hash_file, original_file
 from index.catalogue.generation import CatalogueInfo, Generation, current_extractor, slot_of
-from index.catalogue.hashes import hash_distances
 from index.catalogue.jobs import Job, JobItem, JobQueue, JobTaken, NewJobItem, finish_items
 from index.catalogue.live import Added, Also, Answer, LiveWriter, check_entry
 from index.catalogue.merge import merge_catalogue, rollback_catalogue
@@ -47,6 +46,7 @@ from index.errors import (
 from index.exact import ExactIndex, recall, search_exact, unit_rows
 from index.filter_json import parse_filter, refuse_repeats
 from index.filters import OPERATORS, Operator
+from index.hamming import hash_distances
 from index.hnsw.build import build_hnsw
 from index.hnsw.codes import build_codes
 from index.hnsw.file import open_hnsw_file

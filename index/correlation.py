@@ -10,8 +10,10 @@ from index.hnsw.kernel.loader import kernel
 SIDE = 32
 
 
-def correlations(luma: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return how well a signature, uint8 [32, 32], lies in each other, uint8 [n, 32, 32], or that in it: float64 [n].
+def correlations(lumas: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return how well signatures, uint8 [n, 32, 32], lie in others, uint8 [n, 32, 32], or these in them: float64 [n].
+
+    One signature, uint8 [32, 32], is compared with all others.
 
     From -1 to 1: 1 for grey levels that differ by a factor and a constant, of a picture that is the same, turned by quarters,
     mirrored, or a part of the other; unrelated ones have some 0.5.
@@ -22,7 +24,9 @@ def correlations(luma: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[
         pixels = SIDE**2
         floats, sums = np.zeros((3, loaded.FLOATS), np.float32), np.zeros((3, loaded.SUMS))
         # Compiled for arrays that can be written to, as what the database gives cannot.
-        rows = np.require(others.reshape(len(others), pixels), np.uint8, ["C", "W"])
-        own = np.require(luma.reshape(pixels), np.uint8, ["C", "W"])
+        own, rows = (
+            np.require(np.broadcast_to(some, (len(others), SIDE, SIDE)).reshape(-1, pixels), np.uint8, ["C", "W"])
+            for some in (lumas, others)
+        )
         loaded.correlate(own, rows, floats, sums, np.zeros(pixels, np.uint8), found)
     return found

@@ -37,17 +37,20 @@ def pixel_digest(picture: Picture) -> bytes:
 
 def perceptual_hash(signature: Signature) -> NDArray[np.uint64]:
     """Return the perceptual hash of a signature, uint64 [4]: which of its low frequencies are above their median."""
-    return _hash(_frequencies(signature)[None])[0]
+    return _hash(_frequencies(signature))
 
 
-def turned_hashes(signature: Signature) -> NDArray[np.uint64]:
-    """Return the hashes that a picture has when it is turned by quarters and mirrored, uint64 [8, 4]; its own comes first."""
-    found = _frequencies(signature)
-    odd = (-1.0) ** np.arange(1, FREQUENCIES + 1)
+def turned_hashes(signatures: Signature) -> NDArray[np.uint64]:
+    """Return the hashes that pictures have when they are turned by quarters and mirrored; their own come first.
+
+    For signatures uint8 [..., 32, 32] they are uint64 [..., 8, 4].
+    """
+    found = _frequencies(signatures)
+    odd = (-1) ** np.arange(1, FREQUENCIES + 1, dtype=np.float32)
     turned = []
-    for laid in (found, found.T):  # mirroring changes the signs of odd frequencies, a quarter turn exchanges the axes
-        turned += [laid, laid * odd, laid * odd[:, None], laid * odd * odd[:, None]]
-    return _hash(np.stack(turned))
+    for laid in (found, found.swapaxes(-1, -2)):  # mirroring changes the signs of odd frequencies, a quarter turn
+        turned += [laid, laid * odd, laid * odd[:, None], laid * odd * odd[:, None]]  # exchanges the axes
+    return _hash(np.stack(turned, axis=-3))
 
 
 @functools.cache
@@ -56,12 +59,15 @@ def _cosines() -> NDArray[np.float32]:
     return np.cos(np.pi * (2 * places + 1) * orders / (2 * SIDE)).astype(np.float32)
 
 
-def _frequencies(signature: Signature) -> NDArray[np.float32]:
-    """Return the cosine transform of a signature without its constant parts, float32 [16, 16]."""
-    return _cosines() @ signature.astype(np.float32) @ _cosines().T
+def _frequencies(signatures: Signature) -> NDArray[np.float32]:
+    """Return the cosine transform of signatures without its constant parts, float32 [..., 16, 16]."""
+    return _cosines() @ signatures.astype(np.float32) @ _cosines().T
 
 
 def _hash(frequencies: NDArray[np.float32]) -> NDArray[np.uint64]:
-    flat = frequencies.reshape(len(frequencies), -1)
-    bits = flat > np.median(flat, axis=1, keepdims=True)
-    return np.packbits(bits, axis=1).view(np.uint64)
+    flat = frequencies.reshape(*frequencies.shape[:-2], -1)
+    middle = flat.shape[-1] // 2
+    median = np.partition(flat, (middle - 1, middle), axis=-1)[..., middle - 1 : middle + 1].mean(
+        axis=-1, keepdims=True
+    )
+    return np.packbits(flat > median, axis=-1).view(np.uint64)

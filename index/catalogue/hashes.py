@@ -15,14 +15,8 @@ from numpy.typing import NDArray
 
 from index.catalogue.database import PART, Reading
 from index.errors import DamagedIndex
+from index.hamming import HASH_BYTES, WORDS, Words
 from index.mapped_file import forget_pages, map_file
-
-WORDS = 4
-HASH_BYTES = 8 * WORDS
-FARTHEST = 80  # bits: what differs in more is no copy by its hash; unrelated pictures differ in 128, give or take 10
-FARTHEST_FIRST = 20  # of the first word, as are to be expected of the farthest; of unrelated ones 2 % are so near
-BLOCK = 32_768  # rows that are compared at a time, so that they stay in the processor's cache
-Words = NDArray[np.uint64]
 
 
 def write_hashes(path: Path, database: Reading, labels: NDArray[np.int64]) -> None:
@@ -62,31 +56,3 @@ def open_hashes(path: Path, rows: int) -> Words:
         return np.empty((WORDS, 0), np.uint64)
     with path.open("rb") as file:
         return np.frombuffer(map_file(file), "<u8").reshape(WORDS, rows)
-
-
-def nearest_hashes(words: Words, turned: Words) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows of ``words``, uint64 [4, n], that are close to one of ``turned``, uint64 [m, 4], and their distances.
-
-    The distance is that of the nearest, in bits.
-    """
-    rows, distances = [], []
-    for at in range(0, words.shape[1], BLOCK):
-        block = words[:, at : at + BLOCK]
-        first = np.bitwise_count(block[0][None] ^ turned[:, :1]).min(axis=0)
-        close = np.flatnonzero(first <= FARTHEST_FIRST)
-        found = hash_distances(block[:, close].T, turned)
-        near = found <= FARTHEST
-        rows.append(close[near] + at)
-        distances.append(found[near])
-    if not rows:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    return np.concatenate(rows), np.concatenate(distances)
-
-
-def hash_distances(hashes: Words, turned: Words) -> NDArray[np.int64]:
-    """Return in how many bits each hash, uint64 [n, 4], differs from the nearest of ``turned``, uint64 [m, 4]: int64 [n].
-
-    One that is all zeros stands for no hash, and is as far as unrelated ones are.
-    """
-    bits = np.bitwise_count(hashes[:, None] ^ turned[None]).sum(axis=2, dtype=np.int64)
-    return np.where(hashes.any(axis=1), bits.min(axis=1), 4 * HASH_BYTES)

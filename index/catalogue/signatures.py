@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from index.catalogue.database import Reading, begin, open_database
 from index.catalogue.generation import KEPT
-from index.catalogue.hashes import nearest_hashes
 from index.catalogue.rows import SIGNATURE, Signature, checksum_text
 from index.catalogue.snapshot import Selection, Snapshot
+from index.hamming import nearest_hashes
 
 
 class SignatureTable:
@@ -90,7 +90,7 @@ def near_hashes(
     return ids[order], distances[order]
 
 
-def hashes_of(snapshot: Snapshot, ids: Sequence[int]) -> NDArray[np.uint64]:
+def hashes_of(snapshot: Snapshot, ids: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint64]:
     """Return the perceptual hashes of items that a snapshot has, uint64 [n, 4]; zeros for one without a signature."""
     base = snapshot.base
     return snapshot.of_both(ids, snapshot.unmerged.hashes, lambda merged: base.hashes[:, base.columns.rows(merged)].T)

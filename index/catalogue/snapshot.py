@@ -29,6 +29,7 @@ from index.metrics import METRICS, Metric
 from index.row_mask import Allowed, allow_mask
 
 Some = TypeVar("Some", bound=np.generic)
+Ids = Sequence[int] | NDArray[np.int64]
 THREADS = os.cpu_count() or 1
 BOXES_AT_FIRST = 4  # times k, that are looked for so that they are of k items
 MORE_BOXES = 2  # times as many are looked for when they were of fewer
@@ -179,11 +180,11 @@ class Snapshot:
         row = int(self.base.columns.rows(np.array([item_id]))[0])
         return None if row < 0 or item_id in self.removed else self.base.index.vector(row)
 
-    def vectors(self, ids: Sequence[int]) -> NDArray[np.float32]:
+    def vectors(self, ids: Ids) -> NDArray[np.float32]:
         """Return the vectors of items that it has, float32 [n, dim]."""
         return self.of_both(ids, self.unmerged.vectors, self.base.vectors)
 
-    def region_vectors(self, ids: Sequence[int]) -> NDArray[np.float32]:
+    def region_vectors(self, ids: Ids) -> NDArray[np.float32]:
         """Return the vectors of all ``boxes`` in items that it has, float32 [n, boxes, dim]."""
         assert self.base.regions is not None
         unmerged = self.unmerged.regions.vectors.reshape(-1, len(self.boxes), self.generation.dim)
@@ -191,7 +192,7 @@ class Snapshot:
 
     def of_both(
         self,
-        ids: Sequence[int],
+        ids: Ids,
         unmerged: NDArray[Some],
         merged: Callable[[NDArray[np.int64]], NDArray[Some]],
     ) -> NDArray[Some]:

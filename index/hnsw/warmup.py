@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from index.correlation import SIDE, correlations
+from index.hamming import WORDS, nearest_hashes
 from index.hnsw.coded_rows import CodedRows
 from index.hnsw.codes import build_codes
 from index.hnsw.file import HEADER, open_hnsw_file
@@ -43,6 +44,7 @@ def warm_kernels() -> None:
             index.search(query, 1)
             index.search(query, 1, allowed=allow_rows([0], 1))
     CodedRows.of(query, "cosine").search(np.zeros(1, np.int64), query, 1, "cosine")
+    nearest_hashes(np.zeros((WORDS, 1), np.uint64), np.zeros((1, WORDS), np.uint64))
     correlations(np.zeros((SIDE, SIDE), np.uint8), np.zeros((1, SIDE, SIDE), np.uint8))
 
 

@@ -160,6 +160,14 @@ def _best_turned(own, other):  # type: ignore[no-untyped-def]
 
 
 @inner()
+def _equal(one, other):  # type: ignore[no-untyped-def]
+    differing = np.uint8(0)
+    for i in range(PIXELS):
+        differing |= one[i] ^ other[i]
+    return differing == 0
+
+
+@inner()
 def _mirror(luma, mirrored):  # type: ignore[no-untyped-def]
     for row in range(SIDE):
         for column in range(SIDE):
@@ -167,15 +175,16 @@ def _mirror(luma, mirrored):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def correlate(luma, others, floats, sums, mirrored, found):  # type: ignore[no-untyped-def]
-    """Fill ``found``, float64 [n], with how well ``luma``, uint8 [1024], and ``others``, uint8 [n, 1024], lie in each other.
+def correlate(lumas, others, floats, sums, mirrored, found):  # type: ignore[no-untyped-def]
+    """Fill ``found``, float64 [n], with how well ``lumas`` and ``others``, uint8 [n, 1024], lie in each other, pair by pair.
 
     Scratch: ``floats`` float32 [3, FLOATS], ``sums`` float64 [3, SUMS], both zeros, and ``mirrored`` uint8 [1024].
     """
-    _prepare(luma, floats[0], sums[0])
-    _mirror(luma, mirrored)
-    _prepare(mirrored, floats[1], sums[1])
     for n in range(others.shape[0]):
+        if n == 0 or not _equal(lumas[n], lumas[n - 1]):  # pairs of one picture mostly follow each other
+            _prepare(lumas[n], floats[0], sums[0])
+            _mirror(lumas[n], mirrored)
+            _prepare(mirrored, floats[1], sums[1])
         _prepare(others[n], floats[2], sums[2])
         best = _best_turned(floats[0], floats[2])
         for own in range(2):

@@ -15,6 +15,7 @@ from index.hnsw.kernel.coded_walk import walk_codes
 from index.hnsw.kernel.correlation import FLOATS as FLOATS
 from index.hnsw.kernel.correlation import SUMS as SUMS
 from index.hnsw.kernel.correlation import correlate as correlate
+from index.hnsw.kernel.hamming import nearest_hashes as nearest_hashes
 from index.hnsw.kernel.handles import (
     AT_ROTATION,
     AT_VECTORS,
