@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from benchmarks.copies import PICTURES, write_pictures
 from benchmarks.pictures import CACHE, MODEL
@@ -88,12 +89,12 @@ def cnn() -> Any:
     reference: Any = build_reference(MODEL)
     look = reference.card.preprocessing
 
-    def transform(image: Any) -> Any:
+    def transform(image: Image.Image) -> Any:
         import torch
 
-        return torch.from_numpy(look.to_pixels(image.convert("RGB")).copy()).permute(2, 0, 1).float().div(255)
+        return torch.from_numpy(look.to_pixels(image.convert("RGB")).copy())
 
-    return CNN(verbose=False, model_config=CustomModel(name=MODEL, model=reference.network, transform=transform))
+    return CNN(verbose=False, model_config=CustomModel(name=MODEL, model=reference.graph, transform=transform))
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ UNRELATED = HASH_BITS / 2  # the distance of the hashes of unrelated pictures
 NEAR_HASH, HASH_SLOPE = 0.55, 0.08  # of UNRELATED: from where on a distance says no more
 FEATURES = 7
 RIDGE = 1.0
+STEPS, CLOSE = 100, 1e-8  # of Newton's method: how many at most, and which is so small that it was the last
 UNLIKELY = 0.01  # a match that is below it however well the signatures fit is not looked at more closely
 NO_FIT = 0.5  # the correlation that unrelated pictures have
 
@@ -131,14 +132,21 @@ def fit_logistic(
         centre[:-1] = np.array(prior.weights) * scale
         centre[-1] = prior.constant + float(mean @ np.array(prior.weights))
     penalty = np.diag([*[ridge] * rows.shape[1], ridge if prior is not None else 1e-6])
+
+    def loss(found: NDArray[np.float64]) -> float:
+        logits, moved = standard @ found, found - centre
+        return float((weights * (np.logaddexp(0, logits) - targets * logits)).sum() + moved @ penalty @ moved / 2)
+
     found = centre.copy()
-    for _ in range(100):
+    for _ in range(STEPS):
         likely = 1 / (1 + np.exp(-np.clip(standard @ found, -50, 50)))
         slope = standard.T @ (weights * (likely - targets)) + penalty @ (found - centre)
-        curve = (standard * (weights * likely * (1 - likely) + 1e-12)[:, None]).T @ standard + penalty
+        curve = (standard * (weights * likely * (1 - likely))[:, None]).T @ standard + penalty
         step = np.linalg.solve(curve, slope)
+        while loss(found - step) > loss(found) and np.abs(step).max() > CLOSE:  # a full one may lead far away
+            step /= 2
         found -= step
-        if np.abs(step).max() < 1e-8:
+        if np.abs(step).max() <= CLOSE:
             break
     return found[:-1] / scale, float(found[-1] - (found[:-1] * mean / scale).sum())
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from copies import BUILT_IN, CopyFinder, MatchModel, Subject, alter, fit_match_model, has_drifted, match_model_of
@@ -54,6 +55,22 @@ def test_a_logistic_regression_finds_its_weights_and_keeps_to_its_prior() -> Non
     nothing, near = fit_logistic(rows[:50], targets[:50], np.zeros(50), prior)
     assert nothing == pytest.approx(weights)  # where there is nothing to learn
     assert near == pytest.approx(-1)
+
+
+def test_a_fit_is_the_best_one_where_its_prior_is_far_from_it() -> None:
+    rng = np.random.default_rng(0)
+    targets = np.arange(1000) % 3 > 0
+    cosines = np.where(targets, rng.uniform(0.6, 0.95, 1000), rng.uniform(0.8, 0.95, 1000))
+    distances = np.where(targets, rng.integers(60, 130, 1000), rng.integers(90, 130, 1000))
+    rows = features(cosines, distances, np.where(targets, rng.uniform(0.7, 1, 1000), rng.uniform(0.4, 0.8, 1000)))
+    found, constant = fit_logistic(rows, targets, np.ones(1000), BUILT_IN)
+
+    def loss(weights: NDArray[np.float64], constant: float) -> float:
+        logits = rows @ weights + constant
+        return float((np.logaddexp(0, logits) - targets * logits).sum())
+
+    assert loss(found, constant) < 0.5 * loss(np.array(BUILT_IN.weights), BUILT_IN.constant)
+    assert np.abs(found - BUILT_IN.weights).max() < 50
 
 
 def test_features_of_extreme_pairs_are_finite() -> None:
