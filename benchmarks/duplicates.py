@@ -33,6 +33,8 @@ PLANTED = 0.05
 PART = 1000
 NOISE = (0.14, 0.32)  # of a copy's vector, against its length: cosines of 0.99 to 0.95
 GREY_NOISE = 6.0  # grey levels
+SIDE = 32
+SPECTRUM = np.maximum(np.hypot(np.fft.fftfreq(SIDE)[:, None], np.fft.rfftfreq(SIDE)), 1 / SIDE) ** -1.5
 ROOT = Path(__file__).parents[1]
 
 
@@ -66,9 +68,13 @@ def _entry(n: int, own: int, vectors: NDArray[np.float32], first: int, seed: int
 
 
 def _picture(n: int, seed: int) -> NDArray[np.uint8]:
-    """Return grey levels of a picture that has no like: smooth, from 8 × 8 random ones."""
-    small = np.random.default_rng((seed, n, 1)).uniform(0, 255, (8, 8))
-    return np.kron(small, np.ones((4, 4))).astype(np.uint8)
+    """Return grey levels of a picture that has no like: noise with a spectrum that falls off as those of photographs do.
+
+    Of such two, hashes are as far apart, and signatures correlate as much, as of two unrelated photographs.
+    """
+    waves = np.random.default_rng((seed, n, 1)).standard_normal((2, *SPECTRUM.shape))
+    grey = np.fft.irfft2((waves[0] + 1j * waves[1]) * SPECTRUM, s=(SIDE, SIDE))
+    return np.clip(128 + 50 * (grey - grey.mean()) / grey.std(), 0, 255).astype(np.uint8)
 
 
 def _unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -77,7 +83,7 @@ def _unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def make(count: int) -> Path:
     """Build the catalogue, kept in .cache/catalogues."""
-    folder = CACHE / "catalogues" / f"planted-{count}-v{FORMAT_VERSION}"
+    folder = CACHE / "catalogues" / f"noise-{count}-v{FORMAT_VERSION}"
     if not folder.is_dir():
         writer = start_catalogue(folder, model="m", fingerprint="f", dim=DIM)
         writer.extractor_folder.mkdir(exist_ok=True)
