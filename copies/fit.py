@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -30,6 +31,7 @@ from model import Extractor, read_picture, sign, turned_hashes
 
 PICTURES, SHARE = 100, 4  # whose copies a model is fitted on: so many, but no more than every fourth,
 LEAST_PICTURES = 15  # but so many in any case
+COPIES = 5  # of each, by as many alterations, which take turns
 FEWEST = 30  # items that it takes: of fewer there is nothing to learn
 LOOKED_AT = 3  # nearest items of a copy, and as many nearest by hash
 DOUBTFUL = 0.5  # what matches a picture so well, by what is known before, may be a copy of it
@@ -64,17 +66,19 @@ def fit_match_model(
     chosen = np.sort(np.random.default_rng(0).permutation(ids if among is None else among)[:count]).tolist()
     rows: list[Features] = []
     targets: list[NDArray[np.bool_]] = []
-    total = len(chosen) * len(ALTERATIONS)
+    total = len(chosen) * COPIES
+    alterations = itertools.cycle(ALTERATIONS)
     finder = None if prior is None else CopyFinder(snapshot, catalogue.signatures, prior)
     progress("match", 0, total)
     with ThreadPoolExecutor() as pool:
         for done, item_id in enumerate(chosen, 1):
             thumbnail = catalogue.thumbnail(item_id)
             if thumbnail is not None:
-                found = list(_learn(catalogue, snapshot, extractor, item_id, thumbnail, finder, pool))
+                names = list(itertools.islice(alterations, COPIES))
+                found = list(_learn(catalogue, snapshot, extractor, item_id, thumbnail, names, finder, pool))
                 rows += [one for one, _ in found]
                 targets += [is_copy for _, is_copy in found]
-            progress("match", done * len(ALTERATIONS), total)
+            progress("match", done * COPIES, total)
     return _fitted(np.concatenate(rows), np.concatenate(targets), len(chosen), snapshot, prior)
 
 
@@ -112,10 +116,11 @@ def _learn(
     extractor: Extractor,
     item_id: int,
     thumbnail: bytes,
+    names: Sequence[str],
     finder: CopyFinder | None,
     pool: ThreadPoolExecutor,
 ) -> Iterator[tuple[Features, NDArray[np.bool_]]]:
-    """Yield the features of pairs of an item's altered copies and what is near to them, and which are of the item itself."""
+    """Yield the features of pairs of what is near to an item's copies, altered by ``names``, and which are of the item."""
     with Image.open(BytesIO(thumbnail)) as decoded:
         original = decoded.convert("RGB")
     look = extractor.card.preprocessing
@@ -124,7 +129,7 @@ def _learn(
         image = read_picture(alter(original, name, item_id), enough=look.enough).image
         return look.to_pixels(image), sign(image)
 
-    copies = list(pool.map(read, ALTERATIONS))
+    copies = list(pool.map(read, names))
     vectors = extractor.embed(np.stack([pixels for pixels, _ in copies]))
     nearest = snapshot.search(vectors, LOOKED_AT + 1)
     same = _own_copies(catalogue, snapshot, item_id, finder)
