@@ -198,7 +198,13 @@ def _print(groups: Sequence[Group], catalogue: Catalogue, *, as_json: bool, as_c
             click.echo(f"{relation.kind}\t{escaped(one.key)}\t{_size(one.size, one.bytes)}\tmatch {relation.match:.3f}")
     kinds = Counter(member.relation.kind for group in groups for member in group.members)
     told = ", ".join(f"{kinds[kind]} {kind}" for kind in KINDS if kinds[kind])
-    click.echo(f"{sum(kinds.values())} duplicates in {len(groups)} groups{f': {told}' if told else ''}")
+    click.echo(
+        f"{_count(sum(kinds.values()), 'duplicate')} in {_count(len(groups), 'group')}{f': {told}' if told else ''}"
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def _rows(number: int, group: Group) -> Iterator[tuple[Any, ...]]:

@@ -26,6 +26,7 @@ from index import Catalogue, CatalogueBusy, DamagedIndex, DiskFull
 
 PAIRS = "duplicates.sqlite"
 VERSION = 1
+BUSY_SECONDS = 30
 READ = 100_000  # pairs that are read at a time
 CHUNK = 512  # items that are compared in one transaction, in parts that threads take
 HASHED = 200_000  # items: in larger catalogues pairs are looked for by embedding alone
@@ -147,7 +148,15 @@ def _writing(connection: sqlite3.Connection) -> Iterator[None]:
         with connection:
             yield
     except sqlite3.OperationalError as error:
-        raise DiskFull(f"pairs of duplicates cannot be kept ({error}); free some space") from None
+        raise _refusal("pairs of duplicates", error) from None
+
+
+def _refusal(what: object, error: sqlite3.OperationalError) -> DiskFull | CatalogueBusy:
+    if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+        return CatalogueBusy(
+            f"{what} cannot be written, since another process has been writing for {BUSY_SECONDS} s; try again"
+        )
+    return DiskFull(f"{what} cannot be written ({error}); free some space")
 
 
 def _open(path: Path, catalogue: Catalogue) -> sqlite3.Connection:
@@ -156,7 +165,9 @@ def _open(path: Path, catalogue: Catalogue) -> sqlite3.Connection:
     wanted = f"{VERSION} {info.created_at} {info.fingerprint}"
     for _ in range(2):
         with ExitStack() as stack:
-            connection = stack.enter_context(closing(sqlite3.connect(path, timeout=30, check_same_thread=False)))
+            connection = stack.enter_context(
+                closing(sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False))
+            )
             try:
                 connection.execute("PRAGMA journal_mode=WAL")
                 if not connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
@@ -168,7 +179,7 @@ def _open(path: Path, catalogue: Catalogue) -> sqlite3.Connection:
                     stack.pop_all()
                     return connection
             except sqlite3.OperationalError as error:
-                raise DiskFull(f"{path} cannot be written ({error})") from None
+                raise _refusal(path, error) from None
             except sqlite3.DatabaseError:
                 pass  # it is none, and can be made anew
         for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):

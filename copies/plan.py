@@ -87,7 +87,7 @@ def read_plan(path: Path) -> list[Step]:
 
 
 def apply_plan(path: Path, action: Action, to: Path) -> Iterator[tuple[Step, str | None]]:
-    """Apply a plan, and yield each step with why it was not done, or None; steps that were done before are passed over.
+    """Apply a plan, and yield each step with why it was not done, or None, as for one that was done before.
 
     ``to`` is the folder that duplicates go to. ``move`` leaves nothing in their place, ``delete`` likewise, and ``link`` a
     hard link to the picture that is kept, or a copy where that cannot be.
@@ -102,6 +102,7 @@ def apply_plan(path: Path, action: Action, to: Path) -> Iterator[tuple[Step, str
             if step.file in done:
                 if done[step.file].linked and not Path(step.file).exists():  # it was broken off just there
                     _link(Path(step.keep_file), Path(step.file))
+                yield step, None
                 continue
             reason = _why_not(step)
             if reason is None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import atexit
 import logging
+import math
 import os
 import subprocess
 import sys
 import threading
+import time
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from server.api.duplicate_schemas import DuplicatesAnswer, DuplicatesFields, dup
 from server.runtime.merger import CLI
 from settings import Settings
 
+RETRY_SECONDS = 30.0  # from the start of a comparison that failed to the next
 log = logging.getLogger("bentoml.bentolens")
 
 
@@ -29,6 +32,7 @@ class DuplicateReader:
         self._catalogue = catalogue
         self._pairs = (catalogue.folder if os.access(catalogue.folder, os.W_OK) else shared) / PAIRS
         self._process: subprocess.Popen[str] | None = None
+        self._started = -math.inf
         self._lock = threading.Lock()
         self._grouped: tuple[object, list[Group]] | None = None
         atexit.register(self._stop)
@@ -55,8 +59,11 @@ class DuplicateReader:
 
     def _start(self) -> None:
         """Have the pictures compared, unless they are already; of several processes that do so one goes on."""
-        if self._process is not None and self._process.poll() is None:
-            return
+        if self._process is not None:
+            failed = self._process.poll()
+            if failed is None or (failed and time.monotonic() < self._started + RETRY_SECONDS):
+                return
+        self._started = time.monotonic()
         command = [sys.executable, str(CLI), "duplicates", str(self._catalogue.folder), "--pairs", str(self._pairs)]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         with suppress(OSError):

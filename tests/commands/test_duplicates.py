@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from copies import apply_plan
 from tests.commands.test_cli import refused, run
 from tests.conftest import MODEL
 
@@ -53,7 +54,7 @@ def test_groups_are_listed_in_every_shape(built: Path, photos: list[Path], tmp_p
     assert len(rows) == 5
     page = tmp_path / "page.html"
     done = run("duplicates", catalogue, "--kind", "identical", "--html", page)
-    assert done.stdout.strip().endswith("1 duplicates in 1 groups: 1 identical")
+    assert done.stdout.strip().endswith("1 duplicate in 1 group: 1 identical")
     text = page.read_text()
     assert text.count("<figure") == text.count("data:image/jpeg;base64,") == 2
     assert "http" not in text
@@ -66,6 +67,7 @@ def test_a_plan_is_written_applied_and_undone(folder: Path, photos: list[Path]) 
     assert "there is no plan" in refused("duplicates", catalogue, "--plan", plan, "--apply", "delete")
     assert "3 files in the plan" in run("duplicates", catalogue, "--plan", plan).stderr
     assert sorted(path.name for path in source.rglob("*") if path.is_file()) == before
+    next(apply_plan(plan, "move", folder / "held"))  # broken off before its item is removed
     done = run("duplicates", catalogue, "--plan", plan, "--apply", "move", "--to", folder / "held", "--json")
     applied = json.loads(done.stdout)
     assert (len(applied["applied"]), applied["left_alone"]) == (3, [])

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from copies import BUILT_IN, PairStore
-from index import Catalogue, Entry, Signature, open_catalogue, start_catalogue
+from index import Catalogue, CatalogueBusy, Entry, Signature, open_catalogue, start_catalogue
 from model import perceptual_hash, read_picture, sign
 
 DIM = 8
@@ -53,6 +53,17 @@ def test_what_one_side_of_a_pair_has_found_stays(catalogue_of_a_crop: Catalogue,
         fits = dict(connection.execute("SELECT second, fit FROM pairs WHERE first = ?", (A,)).fetchall())
     assert fits[B] > 0.85  # the crop itself looks at its four nearest, of which none is a copy
     assert np.all(pairs.first < pairs.second)
+
+
+def test_pairs_that_another_process_writes_are_busy(
+    catalogue_of_a_crop: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("copies.pairs.BUSY_SECONDS", 0.1)
+    path = tmp_path / "pairs.sqlite"
+    with closing(PairStore(path, catalogue_of_a_crop)) as store, closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(CatalogueBusy, match="another process has been writing"):
+            store.update()
 
 
 def test_pairs_are_read_that_match_or_are_alike(catalogue_of_a_crop: Catalogue, tmp_path: Path) -> None:
