@@ -108,7 +108,7 @@ container-test:  ## build the image of the samples, run it without a network, an
 test: setup browser debian lint  ## set up, lint, check types and run every test but the long ones, two at a time
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist worksteal -m "not soak"
 
-soak: setup $(READY_PEERS) infinity browser debian $(DECODERS)/.ready  ## the long tests, one at a time: memory, overload, kills, floods, benchmarks
+soak: setup $(READY_PEERS) infinity browser data $(DECODERS)/.ready  ## the long tests, one at a time: memory, overload, kills, floods, benchmarks
 	$(BIN)/python -m pytest -m soak
 
 # Labelled pictures, and WordNet's own files, from Debian: data only, so they are unpacked and not installed.
@@ -160,7 +160,7 @@ $(INFINITY)/.ready: benchmarks/baselines/random_clip.py | $(READY_DEV)
 	$(INFINITY)/bin/python $< $(INFINITY)/tokenizer.json $(INFINITY)/model
 	@touch $@
 
-bench: setup $(READY_PEERS) infinity  ## the benchmarks, quickly; benchmarks/README.md has the full runs
+bench: setup $(READY_PEERS) infinity data  ## the benchmarks, quickly; benchmarks/README.md has the full runs
 	$(BIN)/python -m benchmarks.index_speed --quick
 	$(BIN)/python -m benchmarks.filters --quick
 	$(BIN)/python -m benchmarks.metadata --quick
@@ -174,6 +174,10 @@ bench: setup $(READY_PEERS) infinity  ## the benchmarks, quickly; benchmarks/REA
 	$(BIN)/python -m benchmarks.cold_start --quick
 	$(BIN)/python -m benchmarks.build_rate --quick
 	$(BIN)/python -m benchmarks.overload --quick
+	$(BIN)/python -m benchmarks.copies --quick
+	$(BIN)/python -m benchmarks.check --quick
+	$(BIN)/python -m benchmarks.duplicates --quick
+	$(BIN)/python -m benchmarks.dedup_peers --quick
 
 audit: $(READY_DEV)  ## ask PyPI's advisories about every pinned package (needs its API)
 	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
