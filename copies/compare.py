@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from copies.finder import CopyFinder, Subject, as_luma
+from copies.finder import SURE, CopyFinder, Subject, as_luma
 from copies.match import match_model_of
 from index import Catalogue, Snapshot
 
 PART = 128  # items that are compared at a time
 DEPTHS = (17, 64, 256, 1024)  # nearest items, itself among them, that each is compared with: more where MOSTLY of these
-MOSTLY = 0.75  # may be copies
+MOSTLY = 0.75  # are surely copies
 AT_ONCE = PART * DEPTHS[0]  # pairs
 ALIKE_FLOOR = 0.8  # the cosine from which pairs of the nearest are kept that are no copies
 KEPT_MATCH = 0.3  # and the match from which pairs are, whatever their cosine
@@ -56,8 +56,8 @@ class PairComparer:
             np.array([one for near in others for one in near], np.int64),
         )
         found = self._finder.compare(subjects, of, other)
-        matched = np.bincount(of[found.matches >= KEPT_MATCH], minlength=len(some))
-        crowded = (counts >= depth - 1) & (matched >= MOSTLY * counts)
+        sure = np.bincount(of[found.matches >= SURE], minlength=len(some))
+        crowded = (counts >= depth - 1) & (sure >= MOSTLY * counts)
         kept = (found.cosines >= ALIKE_FLOOR) | (found.matches >= KEPT_MATCH)
         own, other = ids[of[kept]], other[kept]
         columns = (np.minimum(own, other), np.maximum(own, other), *(one[kept] for one in found[:3]))

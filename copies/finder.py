@@ -15,8 +15,9 @@ from model import SIGNATURE_SIDE, turned_hashes
 NEAREST = 16  # items that are looked at for being copies, those of the nearest embeddings,
 NEAR_HASHES = 6  # and those of the nearest hashes
 MOST_LOOKS = 64  # signatures that are compared with one picture's,
-FIRST_LOOKS = 4  # no more than those of so many at first, and of the others only where one is likely a copy
-LIKELY = 0.5  # a match from which it is
+FIRST_LOOKS = 4  # no more than those of so many at first, and of the others only where one is surely a copy
+SURE = 0.9  # a match from which it is,
+LIKELY = 0.5  # and one from which a picture is likely there
 UNRELATED_FROM = 96  # bits: a hash that is nearer is looked at first, too
 EQUAL_COSINE, EQUAL_BITS = 0.995, 4  # what is closer, by both, fits without a look
 Luma = NDArray[np.uint8]
@@ -109,8 +110,8 @@ class CopyFinder:
         worth &= _places(of, ~worth, distances, -cosines) < MOST_LOOKS
         first = worth & ((distances < UNRELATED_FROM) | (_places(of, -cosines) < FIRST_LOOKS))
         self._look(lumas, of, ids, np.flatnonzero(first), fits)
-        likely = self._model.probabilities(cosines, distances, fits) >= LIKELY
-        self._look(lumas, of, ids, np.flatnonzero(worth & ~first & np.isin(of, of[likely])), fits)
+        sure = self._model.probabilities(cosines, distances, fits) >= SURE
+        self._look(lumas, of, ids, np.flatnonzero(worth & ~first & np.isin(of, of[sure])), fits)
         matches = np.round(self._model.probabilities(cosines, distances, fits), 4)
         return Comparisons(cosines, distances, fits, matches)
 
