@@ -15,7 +15,8 @@ MOSTLY = 0.75  # are surely copies
 AT_ONCE = PART * DEPTHS[0]  # pairs
 ALIKE_FLOOR = 0.8  # the cosine from which pairs of the nearest are kept that are no copies
 KEPT_MATCH = 0.3  # and the match from which pairs are, whatever their cosine
-Row = tuple[int, int, float, int, float]  # the smaller id, the larger, cosine, distance of hashes, fit of signatures
+# Of a pair: its ids, the smaller one first, the cosine, the distance of the hashes in bits, and how well the signatures fit.
+PAIR = np.dtype([("first", "<i8"), ("second", "<i8"), ("cosine", "<f4"), ("distance", "<i2"), ("fit", "<f4")])
 
 
 class PairComparer:
@@ -27,19 +28,19 @@ class PairComparer:
         self._finder = CopyFinder(snapshot, catalogue.signatures, match_model_of(catalogue))
         self._by_hash = by_hash
 
-    def rows(self, ids: NDArray[np.int64]) -> list[Row]:
-        """Return the pairs that items have with others that are alike or may be copies; one may be there twice."""
-        found: list[Row] = []
+    def pairs(self, ids: NDArray[np.int64]) -> NDArray[np.void]:
+        """Return the pairs, PAIR [n], that items have with others that are alike or may be copies; one may be there twice."""
+        found = [np.empty(0, PAIR)]
         for depth in DEPTHS:
             size, crowded = max(1, AT_ONCE // depth), []
             for at in range(0, len(ids), size):
-                rows, more = self._compare(ids[at : at + size], depth)
-                found += rows
+                pairs, more = self._compare(ids[at : at + size], depth)
+                found.append(pairs)
                 crowded += more
             ids = np.array(crowded, np.int64)
-        return found
+        return np.concatenate(found)
 
-    def _compare(self, ids: NDArray[np.int64], depth: int) -> tuple[list[Row], list[int]]:
+    def _compare(self, ids: NDArray[np.int64], depth: int) -> tuple[NDArray[np.void], list[int]]:
         """Return the pairs of items and their nearest others, and the items whose copies may go on beyond these."""
         some = ids.tolist()
         vectors, signed = self._snapshot.vectors(some), self._signatures.get(some)
@@ -60,5 +61,8 @@ class PairComparer:
         crowded = (counts >= depth - 1) & (sure >= MOSTLY * counts)
         kept = (found.cosines >= ALIKE_FLOOR) | (found.matches >= KEPT_MATCH)
         own, other = ids[of[kept]], other[kept]
-        columns = (np.minimum(own, other), np.maximum(own, other), *(one[kept] for one in found[:3]))
-        return list(zip(*(one.tolist() for one in columns), strict=True)), ids[crowded].tolist()
+        pairs = np.empty(len(own), PAIR)
+        pairs["first"], pairs["second"] = np.minimum(own, other), np.maximum(own, other)
+        for name, column in zip(("cosine", "distance", "fit"), found[:3], strict=True):
+            pairs[name] = column[kept]
+        return pairs, ids[crowded].tolist()

@@ -7,7 +7,6 @@ compared with it. What a pair has in common is kept, and not its match, so that 
 from __future__ import annotations
 
 import fcntl
-import itertools
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -19,28 +18,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from copies.compare import PART, PairComparer
+from copies.compare import PAIR, PART, PairComparer
 from copies.fit import item_ids
 from copies.match import MatchModel
 from index import Catalogue, CatalogueBusy, DamagedIndex, DiskFull
 
 PAIRS = "duplicates.sqlite"
-VERSION = 1
+VERSION = 2
 BUSY_SECONDS = 30
-READ = 100_000  # pairs that are read at a time
 CHUNK = 512  # items that are compared in one transaction, in parts that threads take
 HASHED = 200_000  # items: in larger catalogues pairs are looked for by embedding alone
 SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE pairs (
-    first INTEGER NOT NULL, second INTEGER NOT NULL, cosine REAL NOT NULL, distance INTEGER NOT NULL, fit REAL NOT NULL,
-    PRIMARY KEY (first, second)
-) WITHOUT ROWID
-"""
-# A pair is seen from either side, of which one may have found more to look at.
-KEEP = """
-INSERT INTO pairs VALUES (?, ?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET distance = min(distance, excluded.distance), fit = max(fit, excluded.fit)
+CREATE TABLE chunks (last INTEGER PRIMARY KEY, pairs BLOB NOT NULL)
 """
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
@@ -90,42 +80,52 @@ class PairStore:
             progress("compare", start, len(ids))
             for at in range(start, len(ids), CHUNK):
                 part = ids[at : at + CHUNK]
-                rows = [*pool.map(comparer.rows, np.array_split(part, -(-len(part) // PART)))]
+                found = np.concatenate([*pool.map(comparer.pairs, np.array_split(part, -(-len(part) // PART)))])
                 with _writing(self._connection):
-                    self._connection.executemany(KEEP, itertools.chain.from_iterable(rows))
-                    self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('through', ?)", (int(part[-1]),))
+                    self._connection.execute("INSERT INTO chunks VALUES (?, ?)", (int(part[-1]), found.tobytes()))
                 progress("compare", at + len(part), len(ids))
             self._forget_removed(ids)
 
     def read(self, model: MatchModel, match: float = 0.0, cosine: float = 1.0) -> Pairs:
         """Return the pairs of items that are there: those that match at least so well by a model, or are so much alike."""
         ids = item_ids(self._catalogue.snapshot())
-        found = self._connection.execute("SELECT first, second, cosine, distance, fit FROM pairs")
-        parts = [Pairs(*(np.empty(0, kind) for kind in (np.int64, np.int64, float, float)))]
-        while rows := found.fetchmany(READ):  # of which most may be neither
-            first, second = (np.array([row[at] for row in rows], np.int64) for at in (0, 1))
-            cosines, distances, fits = np.array([row[2:] for row in rows]).T
-            matches = np.round(model.probabilities(cosines, distances.astype(np.int64), fits), 4)
-            kept = (matches >= match) | (cosines >= cosine)
-            kept[kept] = _among(ids, first[kept]) & _among(ids, second[kept])
-            parts.append(Pairs(first[kept], second[kept], cosines[kept], matches[kept]))
-        return Pairs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        parts, matched = [np.empty(0, PAIR)], [np.empty(0)]
+        for last in self._chunks():  # of whose pairs most may be neither
+            pairs = self._pairs(last)
+            matches = np.round(model.probabilities(pairs["cosine"], pairs["distance"], pairs["fit"]), 4)
+            kept = (matches >= match) | (pairs["cosine"] >= cosine)
+            kept[kept] = _among(ids, pairs[kept])
+            parts.append(pairs[kept])
+            matched.append(matches[kept])
+        return _best_of_each(np.concatenate(parts), np.concatenate(matched))
 
     def close(self) -> None:
         """Let go of the database."""
         self._connection.close()
 
     def _through(self) -> int:
-        row = self._connection.execute("SELECT value FROM meta WHERE name = 'through'").fetchone()
-        return int(row[0]) if row else 0
+        """Return the last item that was compared."""
+        return max(self._chunks(), default=0)
+
+    def _chunks(self) -> list[int]:
+        return [last for (last,) in self._connection.execute("SELECT last FROM chunks ORDER BY last")]
+
+    def _pairs(self, last: int) -> NDArray[np.void]:
+        found = self._connection.execute("SELECT pairs FROM chunks WHERE last = ?", (last,)).fetchone()
+        try:
+            return np.frombuffer(found[0] if found else b"", PAIR)
+        except ValueError:
+            raise DamagedIndex(f"{self._path} is damaged; remove it") from None
 
     def _forget_removed(self, ids: NDArray[np.int64]) -> None:
-        paired = self._connection.execute("SELECT first FROM pairs UNION SELECT second FROM pairs")
-        known = np.fromiter((one for (one,) in paired), np.int64)
-        gone = [(int(one), int(one)) for one in np.setdiff1d(known, ids)]
-        if gone:
-            with _writing(self._connection):
-                self._connection.executemany("DELETE FROM pairs WHERE first = ? OR second = ?", gone)
+        for last in self._chunks():
+            pairs = self._pairs(last)
+            there = _among(ids, pairs)
+            if not there.all():
+                with _writing(self._connection):
+                    self._connection.execute(
+                        "UPDATE chunks SET pairs = ? WHERE last = ?", (pairs[there].tobytes(), last)
+                    )
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -137,9 +137,21 @@ class PairStore:
             yield
 
 
-def _among(ids: NDArray[np.int64], some: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which of some ids are among others, which ascend, bool [n]."""
-    return np.asarray(ids[np.minimum(np.searchsorted(ids, some), len(ids) - 1)] == some) if len(ids) else some < 0
+def _among(ids: NDArray[np.int64], pairs: NDArray[np.void]) -> NDArray[np.bool_]:
+    """Return which pairs are of two items that are there, bool [n]; ``ids`` of these ascend."""
+    if not len(ids):
+        return np.zeros(len(pairs), bool)
+    both = np.stack([pairs["first"], pairs["second"]])
+    return np.asarray((ids[np.minimum(np.searchsorted(ids, both), len(ids) - 1)] == both).all(axis=0))
+
+
+def _best_of_each(pairs: NDArray[np.void], matches: NDArray[np.float64]) -> Pairs:
+    """Return each pair once: it is seen from either side, of which one may have found more to look at."""
+    order = np.lexsort((-matches, pairs["second"], pairs["first"]))
+    pairs, matches = pairs[order], matches[order]
+    first, second = pairs["first"], pairs["second"]
+    new = np.append([True], (np.diff(first) != 0) | (np.diff(second) != 0))[: len(pairs)]
+    return Pairs(first[new], second[new], pairs["cosine"][new].astype(np.float64), matches[new])
 
 
 @contextmanager

@@ -45,14 +45,15 @@ def entry(number: int, luma: NDArray[np.uint8], vector: NDArray[np.float32]) -> 
 
 
 def test_what_one_side_of_a_pair_has_found_stays(catalogue_of_a_crop: Catalogue, tmp_path: Path) -> None:
-    path = tmp_path / "pairs.sqlite"
-    with closing(PairStore(path, catalogue_of_a_crop)) as store:
+    with closing(PairStore(tmp_path / "pairs.sqlite", catalogue_of_a_crop)) as store:
         store.update()
         pairs = store.read(BUILT_IN)
-    with closing(sqlite3.connect(path)) as connection:
-        fits = dict(connection.execute("SELECT second, fit FROM pairs WHERE first = ?", (A,)).fetchall())
-    assert fits[B] > 0.85  # the crop itself looks at its four nearest, of which none is a copy
-    assert np.all(pairs.first < pairs.second)
+    matches = {
+        (first, second): match for first, second, match in zip(pairs.first, pairs.second, pairs.match, strict=True)
+    }
+    assert matches[A, B] > 0.5  # the crop itself looks at its four nearest, of which none is a copy
+    assert len(matches) == 6
+    assert all(first < second for first, second in matches)
 
 
 def test_pairs_that_another_process_writes_are_busy(
