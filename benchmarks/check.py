@@ -38,7 +38,8 @@ def open_bench(runner: asyncio.Runner) -> Bench:
     """Open the catalogue of the pictures, and what searches it."""
     open_copies_catalogue().close()
     catalogue, card = open_catalogue_with_extractor(CATALOGUE)
-    engine = SearchEngine(catalogue, card, LocalEmbedder(lambda: open_extractor(catalogue.extractor_folder).engine))
+    embedder = LocalEmbedder(lambda: open_extractor(catalogue.extractor_folder).engine)
+    engine = SearchEngine(catalogue, card, embedder, cache_size=1000)
     checker = DuplicateChecker(catalogue, engine.pictures, Limits(), card.preprocessing.enough)
     return Bench(engine, checker, runner, len(catalogue.snapshot()))
 
