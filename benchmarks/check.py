@@ -1,8 +1,8 @@
 """What a check for copies costs beyond a plain search: python -m benchmarks.check [--quick]
 
-Altered copies of pictures of ``benchmarks.copies``, over the catalogue of all of
-them. Times are of the search engine without HTTP. Each embedding is had from the cache, so that only what differs is timed: a
-plain search, one that says how well each hit matches, and a check. Each runs in every round, one picture at a time.
+Altered copies of pictures of ``benchmarks.copies``, over the catalogue of all of them. Times are of the search engine without
+HTTP. Embeddings come from the cache, so that only what differs is timed: a plain search, one that says how well each hit
+matches, and a check. Each runs in every round, one picture at a time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How well copies are told from look-alikes: python -m benchmarks.copies [--quick]
+"""Recall and calibration of the match of altered copies: python -m benchmarks.copies [--quick]
 
 A catalogue of the pictures of ``make data`` (stamps, dishes, photos), without glyphs, blank ones and pictures that are
 mirrored copies of others. Each alteration of some of them is a query twice: with its original in the catalogue, and without.

@@ -142,7 +142,7 @@ def build(
             stderr.print(
                 f"stopped; what is done is kept in {escaped(partial)}: run the same command again to go on"
                 if partial.exists()
-                else f"stopped; {escaped(out)} is whole, but for what tells copies from look-alikes: compact adds it"
+                else f"stopped; {escaped(out)} is whole but for its match model: compact adds it"
             )
             raise click.exceptions.Exit(130) from None
     _print_report(report, extractor.card, out, time.perf_counter() - begun, as_json)

@@ -23,7 +23,7 @@ def compact(folder: Path, as_json: bool) -> None:
     """Merge what was added, removed and updated into a new index file; the catalogue may be served and written to meanwhile.
 
     Stopped at any moment, it leaves the catalogue as it was. The index file before is kept: see rollback. Where the catalogue
-    has become another, what tells copies from look-alikes is fitted anew.
+    has become another, the match model, which finds copies, is fitted anew.
 
     \b
     Example:

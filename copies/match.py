@@ -1,6 +1,6 @@
 """The match model: the probability that one picture is a copy of another, altered or not.
 
-A raw cosine does not say that: look-alikes of one catalogue are closer than altered copies of another. The model is a
+A raw cosine does not say that: similar pictures of one catalogue are closer than altered copies of another. The model is a
 logistic regression on what a pair of pictures has in common: the cosine of their embeddings, the distance of their
 perceptual hashes in whatever way one is turned, and how well one signature lies in the other. It is fitted on a catalogue's
 own pictures (``copies/fit.py``), so that it says what a cosine is worth there. It looks at nothing but the pair: what also

@@ -1,4 +1,4 @@
-"""Signatures: a picture as 32 × 32 grey levels, by which copies of it are told from pictures that are only alike.
+"""Signatures: a picture as 32 × 32 grey levels, which distinguish its copies from similar pictures.
 
 An embedding says what a picture shows. Whether two that show the same are one picture, altered or not, its pixels say: by a
 perceptual hash (the signs of its low frequencies, as in pHash; Zauner, "Implementation and Benchmarking of Perceptual Image

@@ -1,4 +1,4 @@
-"""The match model: what it says of copies and look-alikes, its fit, and what a catalogue keeps of it."""
+"""The match model: what it says of copies and similar pictures, its fit, and what a catalogue keeps of it."""
 
 from __future__ import annotations
 

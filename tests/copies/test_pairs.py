@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -29,14 +29,17 @@ def catalogue_of_a_crop(photos: list[Path], tmp_path: Path) -> Iterator[Catalogu
     rows = np.eye(DIM, dtype=np.float32)
     vectors = [rows[0], 0.81 * rows[0] + 0.586 * rows[1]]
     vectors += [0.83 * vectors[1] + 0.558 * rows[2 + at] for at in range(5)]
-    folder = tmp_path / "catalogue"
-    writer = start_catalogue(folder, model="m", fingerprint="f", dim=DIM)
+    with closing(build(tmp_path, [sign(one) for one in (image, crop, *others)], vectors)) as opened:
+        yield opened
+
+
+def build(folder: Path, lumas: Sequence[NDArray[np.uint8]], vectors: Sequence[NDArray[np.float32]]) -> Catalogue:
+    writer = start_catalogue(folder / "catalogue", model="m", fingerprint="f", dim=DIM)
     writer.extractor_folder.mkdir(exist_ok=True)
-    writer.add([entry(at, sign(one), vectors[at]) for at, one in enumerate([image, crop, *others])])
+    writer.add([entry(at, *one) for at, one in enumerate(zip(lumas, vectors, strict=True))])
     writer.build_index()
     writer.publish({})
-    with closing(open_catalogue(folder)) as opened:
-        yield opened
+    return open_catalogue(folder / "catalogue")
 
 
 def entry(number: int, luma: NDArray[np.uint8], vector: NDArray[np.float32]) -> Entry:
@@ -74,3 +77,18 @@ def test_pairs_are_read_that_match_or_are_alike(catalogue_of_a_crop: Catalogue, 
     assert len(every.first) == 6
     assert (copies.first.tolist(), copies.second.tolist()) == ([A], [B])
     assert alike.first.tolist() == [B] * 5
+
+
+@pytest.mark.parametrize("hashed", [0, 1000])
+def test_every_pair_of_many_copies_is_found(
+    hashed: int, photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("copies.pairs.HASHED", hashed)
+    rng = np.random.default_rng(0)
+    luma = sign(read_picture(photos[0].read_bytes()).image).astype(float)
+    lumas = [np.clip(luma + rng.normal(0, 3, luma.shape), 0, 255).astype(np.uint8) for _ in range(40)]
+    vectors = [np.eye(DIM, dtype=np.float32)[0] + rng.normal(0, 0.05, DIM).astype(np.float32) for _ in range(40)]
+    path = tmp_path / "pairs.sqlite"
+    with closing(build(tmp_path, lumas, vectors)) as catalogue, closing(PairStore(path, catalogue)) as store:
+        store.update()
+        assert len(store.read(BUILT_IN, 0.9).first) == 40 * 39 // 2  # more than the 16 nearest of each

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import shutil
 import time
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from docs.bentolens_client import BentoLens, Hits, Refused
+from index import open_catalogue
+from server.duplicates import DuplicateReader
 from tests.serving import Server, serving
 
 
@@ -124,3 +127,20 @@ def check_groups(server: Server, photos: list[Path]) -> None:
     ]
     for body in wrong:
         assert server.json("duplicates", body).status_code in (400, 422)
+
+
+def test_a_comparison_that_fails_is_not_started_by_every_request(
+    catalogue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.duplicates.CLI", tmp_path / "none.py")
+    with closing(open_catalogue(catalogue)) as opened:
+        reader = DuplicateReader(opened, tmp_path)
+        reader._start()
+        failed = reader._process
+        assert failed is not None
+        failed.wait()
+        reader._start()
+        assert reader._process is failed
+        monkeypatch.setattr("server.duplicates.RETRY_SECONDS", 0)
+        reader._start()
+        assert reader._process is not failed
